@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where an operator runs: on the calling thread, or on the caller's Eigen::ThreadPoolDevice.
+#pragma once
+
+#include <atomic>
+#include <concepts>
+#include <exception>
+#include <mutex>
+
+#include "heed/core/tensor.hpp"
+
+namespace heed::inline HEED_ISA {
+
+/// Eigen::DefaultDevice (the calling thread) or Eigen::ThreadPoolDevice (the calling thread and the pool's). heed starts
+/// no thread of its own.
+template <class D>
+concept Device = std::same_as<D, Eigen::DefaultDevice> || std::same_as<D, Eigen::ThreadPoolDevice>;
+
+namespace detail {
+
+// Work shared by the threads of one parallel_for. It lives on the caller's stack: the caller waits until every task that
+// it has scheduled is done with it, and a task captures one pointer, which std::function keeps without allocating.
+struct SharedWork {
+  std::atomic<Index> next{0};
+  Index count = 0;
+  void* body = nullptr;
+  void (*run)(void* body, Index unit) = nullptr;
+  Eigen::Barrier helpers;
+  std::mutex error_mutex;
+  std::exception_ptr error;
+
+  explicit SharedWork(unsigned helper_count) : helpers(helper_count) {}
+
+  void drain() {
+    try {
+      for (Index unit; (unit = next.fetch_add(1, std::memory_order_relaxed)) < count;) run(body, unit);
+    } catch (...) {
+      next.store(count, std::memory_order_relaxed);
+      const std::lock_guard lock(error_mutex);
+      if (!error) error = std::current_exception();
+    }
+  }
+};
+
+}  // namespace detail
+
+inline int thread_count(const Eigen::DefaultDevice&) { return 1; }
+inline int thread_count(const Eigen::ThreadPoolDevice& device) { return device.numThreads(); }
+
+template <class Body>
+void parallel_for(const Eigen::DefaultDevice&, Index count, Body&& body) {
+  for (Index unit = 0; unit < count; ++unit) body(unit);
+}
+
+/// Calls body(unit) for every unit in [0, count), in any order, each once. A unit's result must not depend on the thread
+/// that runs it: that is what makes an operator give the same bits on any number of threads. An exception in a unit is
+/// rethrown here. Called from within the pool it runs on the calling thread alone, which cannot deadlock.
+template <class Body>
+void parallel_for(const Eigen::ThreadPoolDevice& device, Index count, Body&& body) {
+  const Index threads = std::min<Index>(device.numThreads(), count);
+  if (threads <= 1 || device.currentThreadId() >= 0) {
+    for (Index unit = 0; unit < count; ++unit) body(unit);
+    return;
+  }
+  using Callable = std::remove_reference_t<Body>;
+  detail::SharedWork work(unsigned(threads - 1));
+  work.count = count;
+  work.body = const_cast<void*>(static_cast<const void*>(&body));
+  work.run = [](void* callable, Index unit) { (*static_cast<Callable*>(callable))(unit); };
+  for (Index helper = 1; helper < threads; ++helper)
+    device.getPool()->Schedule([shared = &work] {
+      shared->drain();
+      shared->helpers.Notify();
+    });
+  work.drain();
+  work.helpers.Wait();
+  if (work.error) std::rethrow_exception(work.error);
+}
+
+}  // namespace heed::inline HEED_ISA
