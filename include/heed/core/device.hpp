@@ -11,15 +11,15 @@
 
 namespace heed::inline HEED_ISA {
 
-/// Eigen::DefaultDevice (the calling thread) or Eigen::ThreadPoolDevice (the calling thread and the pool's). heed starts
-/// no thread of its own.
+/// Eigen::DefaultDevice (the calling thread) or Eigen::ThreadPoolDevice (the calling thread and the pool's). heed
+/// starts no thread of its own.
 template <class D>
 concept Device = std::same_as<D, Eigen::DefaultDevice> || std::same_as<D, Eigen::ThreadPoolDevice>;
 
 namespace detail {
 
-// Work shared by the threads of one parallel_for. It lives on the caller's stack: the caller waits until every task that
-// it has scheduled is done with it, and a task captures one pointer, which std::function keeps without allocating.
+// Work shared by the threads of one parallel_for. It lives on the caller's stack: the caller waits until every task
+// that it has scheduled is done with it, and a task captures one pointer, which std::function keeps without allocating.
 struct SharedWork {
   std::atomic<Index> next{0};
   Index count = 0;
@@ -52,9 +52,9 @@ void parallel_for(const Eigen::DefaultDevice&, Index count, Body&& body) {
   for (Index unit = 0; unit < count; ++unit) body(unit);
 }
 
-/// Calls body(unit) for every unit in [0, count), in any order, each once. A unit's result must not depend on the thread
-/// that runs it: that is what makes an operator give the same bits on any number of threads. An exception in a unit is
-/// rethrown here. Called from within the pool it runs on the calling thread alone, which cannot deadlock.
+/// Calls body(unit) for every unit in [0, count), in any order, each once. A unit's result must not depend on the
+/// thread that runs it: that is what makes an operator give the same bits on any number of threads. An exception in a
+/// unit is rethrown here. Called from within the pool it runs on the calling thread alone, which cannot deadlock.
 template <class Body>
 void parallel_for(const Eigen::ThreadPoolDevice& device, Index count, Body&& body) {
   const Index threads = std::min<Index>(device.numThreads(), count);

@@ -13,8 +13,9 @@
 
 namespace heed {
 
-/// Thrown for a wrong shape, option or value, before any output is written. The text names the operator, the tensor, what
-/// was expected and what came. It stands outside of the instruction-set namespace, so that it can be caught anywhere.
+/// Thrown for a wrong shape, option or value, before any output is written. The text names the operator, the tensor,
+/// what was expected and what came. It stands outside of the instruction-set namespace, so that it can be caught
+/// anywhere.
 class Error : public std::invalid_argument {
  public:
   using std::invalid_argument::invalid_argument;

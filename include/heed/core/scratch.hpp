@@ -66,10 +66,13 @@ inline ScratchArena& scratch_arena() {
 
 }  // namespace detail
 
-/// Scratch memory of this thread for the lifetime of a frame. Frames nest; the memory is uninitialised and 64-byte aligned.
+/// Scratch memory of this thread for the lifetime of a frame. Frames nest; the memory is uninitialised and 64-byte
+/// aligned.
 class ScratchFrame {
  public:
-  ScratchFrame() : arena_(detail::scratch_arena()), block_(arena_.blocks.size()), used_(arena_.used) { ++arena_.frames; }
+  ScratchFrame() : arena_(detail::scratch_arena()), block_(arena_.blocks.size()), used_(arena_.used) {
+    ++arena_.frames;
+  }
   ScratchFrame(const ScratchFrame&) = delete;
   ScratchFrame& operator=(const ScratchFrame&) = delete;
   ~ScratchFrame() {

@@ -26,8 +26,8 @@ using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>
 
 inline namespace HEED_ISA {
 
-/// A non-owning view of `Rank` axes with any strides (in elements, zero and negative included). It is made implicitly from
-/// Eigen tensors, maps and matrices, and cut, permuted and broadcast without copying:
+/// A non-owning view of `Rank` axes with any strides (in elements, zero and negative included). It is made implicitly
+/// from Eigen tensors, maps and matrices, and cut, permuted and broadcast without copying:
 ///
 ///   View<float, 5> packed(qkv);                                       // (B, N, 3, H, D)
 ///   View<float, 4> q = packed.select(2, 0).permute({0, 2, 1, 3});     // (B, H, N, D), in place
@@ -56,38 +56,34 @@ struct View {
 
   /// View<T> reads where View<const T> is asked for.
   template <class U>
-    requires(std::is_const_v<T> && std::same_as<U, std::remove_const_t<T>>)
-  View(const View<U, Rank>& other) : data(other.data), sizes(other.sizes), strides(other.strides) {}
+  requires(std::is_const_v<T>&& std::same_as<U, std::remove_const_t<T>>) View(const View<U, Rank>& other)
+      : data(other.data), sizes(other.sizes), strides(other.strides) {}
 
   template <class U, int Layout, class I>
-    requires std::same_as<std::remove_const_t<T>, U>
-  View(Eigen::Tensor<U, Rank, Layout, I>& tensor) {
+  requires std::same_as<std::remove_const_t<T>, U> View(Eigen::Tensor<U, Rank, Layout, I>& tensor) {
     from_tensor<Layout>(tensor.data(), tensor);
   }
 
   template <class U, int Layout, class I>
-    requires(std::is_const_v<T> && std::same_as<std::remove_const_t<T>, U>)
-  View(const Eigen::Tensor<U, Rank, Layout, I>& tensor) {
+  requires(std::is_const_v<T>&& std::same_as<std::remove_const_t<T>, U>)
+      View(const Eigen::Tensor<U, Rank, Layout, I>& tensor) {
     from_tensor<Layout>(tensor.data(), tensor);
   }
 
   template <class U, int Layout, class I, int Options>
-    requires std::is_convertible_v<U*, T*>
-  View(const Eigen::TensorMap<Eigen::Tensor<U, Rank, Layout, I>, Options>& map) {
+  requires std::is_convertible_v<U*, T*> View(const Eigen::TensorMap<Eigen::Tensor<U, Rank, Layout, I>, Options>& map) {
     from_tensor<Layout>(const_cast<U*>(map.data()), map);
   }
 
   template <class U, int Layout, class I, int Options>
-    requires std::is_const_v<T>
-  View(const Eigen::TensorMap<const Eigen::Tensor<U, Rank, Layout, I>, Options>& map) {
+  requires std::is_const_v<T> View(const Eigen::TensorMap<const Eigen::Tensor<U, Rank, Layout, I>, Options>& map) {
     from_tensor<Layout>(map.data(), map);
   }
 
   /// Matrices, vectors, blocks, maps and refs of rank 2, by their strides.
   template <class Derived>
-    requires(Rank == 2 && std::same_as<typename Derived::Scalar, std::remove_const_t<T>> &&
-             (Derived::Flags & Eigen::DirectAccessBit) != 0)
-  View(const Eigen::DenseBase<Derived>& matrix)
+  requires(Rank == 2 && std::same_as<typename Derived::Scalar, std::remove_const_t<T>> &&
+           (Derived::Flags & Eigen::DirectAccessBit) != 0) View(const Eigen::DenseBase<Derived>& matrix)
       : data(const_cast<T*>(matrix.derived().data())),
         sizes{matrix.rows(), matrix.cols()},
         strides{matrix.derived().rowStride(), matrix.derived().colStride()} {
@@ -97,9 +93,9 @@ struct View {
 
   /// A vector of rank 1.
   template <class Derived>
-    requires(Rank == 1 && std::same_as<typename Derived::Scalar, std::remove_const_t<T>> &&
-             Derived::IsVectorAtCompileTime && (Derived::Flags & Eigen::DirectAccessBit) != 0)
-  View(const Eigen::DenseBase<Derived>& vector)
+  requires(Rank == 1 && std::same_as<typename Derived::Scalar, std::remove_const_t<T>> &&
+           Derived::IsVectorAtCompileTime && (Derived::Flags & Eigen::DirectAccessBit) != 0)
+      View(const Eigen::DenseBase<Derived>& vector)
       : data(const_cast<T*>(vector.derived().data())), sizes{vector.size()}, strides{vector.derived().innerStride()} {}
 
   Index size(int axis) const { return sizes[std::size_t(axis)]; }
@@ -148,9 +144,7 @@ struct View {
   }
 
   /// The view without one axis, at a position of it.
-  View<T, Rank - 1> select(int axis, Index index) const
-    requires(Rank > 1)
-  {
+  View<T, Rank - 1> select(int axis, Index index) const requires(Rank > 1) {
     require(index >= 0 && index < size(axis), "View::select", "index ", index, " is outside of axis ", axis,
             " of a view of shape ", shape_text(sizes));
     View<T, Rank - 1> result;
@@ -183,8 +177,8 @@ struct View {
 
   /// Leading axes of size 1 up to rank `To`: (N, D) to (1, 1, N, D).
   template <int To>
-    requires(To >= Rank)
-  View<T, To> promote() const {
+  requires(To >= Rank) View<T, To> promote()
+  const {
     View<T, To> result;
     result.data = data;
     for (int a = 0; a < To; ++a) {
@@ -245,21 +239,24 @@ View<const T, Rank> as_view(const Eigen::TensorMap<const Eigen::Tensor<T, Rank, 
   return map;
 }
 template <class Derived>
-  requires((Derived::Flags & Eigen::DirectAccessBit) != 0)
-View<const typename Derived::Scalar, 2> as_view(const Eigen::DenseBase<Derived>& matrix) {
+requires((Derived::Flags & Eigen::DirectAccessBit) !=
+         0) View<const typename Derived::Scalar, 2> as_view(const Eigen::DenseBase<Derived>& matrix) {
   return matrix;
 }
 template <class Derived>
-  requires((Derived::Flags & Eigen::DirectAccessBit) != 0 && (Derived::Flags & Eigen::LvalueBit) != 0)
-View<typename Derived::Scalar, 2> as_view(Eigen::DenseBase<Derived>& matrix) {
+requires((Derived::Flags & Eigen::DirectAccessBit) != 0 &&
+         (Derived::Flags & Eigen::LvalueBit) !=
+             0) View<typename Derived::Scalar, 2> as_view(Eigen::DenseBase<Derived>& matrix) {
   return matrix;
 }
 }  // namespace detail
 
-/// Anything that a View can be made of: heed::View, Eigen::Tensor and TensorMap of any layout, and Eigen matrices, maps,
-/// blocks and refs. An unevaluated Eigen expression is not: evaluate it into a heed::Tensor first.
+/// Anything that a View can be made of: heed::View, Eigen::Tensor and TensorMap of any layout, and Eigen matrices,
+/// maps, blocks and refs. An unevaluated Eigen expression is not: evaluate it into a heed::Tensor first.
 template <class X>
-concept TensorLike = requires(X&& x) { detail::as_view(x); };
+concept TensorLike = requires(X&& x) {
+  detail::as_view(x);
+};
 
 /// The view of a tensor, map or matrix.
 template <TensorLike X>
