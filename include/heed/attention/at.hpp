@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a batch of scores stands: what score modifiers and visibility rules are told.
+#pragma once
+
+#include "heed/core/tensor.hpp"
+#include "heed/simd/convert.hpp"
+
+namespace heed::inline HEED_ISA {
+
+/// The sizes of one attention: q (B, H, N, D), k (B, Hk, M, D), v (B, Hk, M, Dv).
+struct AttentionShape {
+  Index batch = 0, heads = 0, kv_heads = 0, queries = 0, keys = 0, width = 0, value_width = 0;
+};
+
+/// What the lanes of a batch of scores are.
+enum class Lanes { kQueries, kKeys };
+
+/// The place of a batch of scores s(batch, head, query, key). Its lanes are consecutive queries of one key, or
+/// consecutive keys of one query: what a functor computes from query(), key(), position() and distance() is right for
+/// both.
+template <Real T, Lanes L>
+struct At {
+  using Scalar = T;
+  using Batch = simd::Batch<T>;
+  using Integers = simd::IndexBatch<T>;
+
+  Index batch = 0;    ///< b
+  Index head = 0;     ///< h, of the query
+  Index kv_head = 0;  ///< h * Hk / H, of the key
+  Index first_query = 0;
+  Index first_key = 0;
+  Index count = simd::kLanes<T>;  ///< lanes that stand for a pair; the results of the others are discarded
+  Index offset = 0;               ///< position(query) = query + offset
+  const T* plane = nullptr;       ///< this batch's place in the first of the modifier's planes; null if it has none
+  Index plane_size = 0;
+
+  /// Query indices i, by lane.
+  Integers query() const { return lanes<Lanes::kQueries>(first_query); }
+  /// Key indices j, by lane.
+  Integers key() const { return lanes<Lanes::kKeys>(first_key); }
+  /// Positions p_i of the queries on the key axis: the last query stands on the last key unless said otherwise.
+  Integers position() const { return lanes<Lanes::kQueries>(first_query + offset); }
+  /// p_i - j, exact below 2^24 (float).
+  Batch distance() const {
+    const Index first = first_query + offset - first_key;
+    return L == Lanes::kQueries ? simd::to_real<T>(simd::iota<T>() + splat(first))
+                                : simd::to_real<T>(splat(first) - simd::iota<T>());
+  }
+
+  /// values[i] by lane; values of storage U with any stride.
+  template <class U>
+  Batch of_query(const View<const U, 1>& values) const {
+    return simd::load_strided<T>(values.at(first_query), L == Lanes::kQueries ? values.stride(0) : 0, count);
+  }
+  /// values[j] by lane.
+  template <class U>
+  Batch of_key(const View<const U, 1>& values) const {
+    return simd::load_strided<T>(values.at(first_key), L == Lanes::kKeys ? values.stride(0) : 0, count);
+  }
+  /// values(b, h, i, j) by lane. Against the grain of memory (lanes over queries, rows of keys) this is a gather; a
+  /// modifier that reads such a tensor declares a plane instead.
+  template <class U>
+  Batch of_pair(const View<const U, 4>& values) const {
+    return simd::load_strided<T>(values.at(batch, head, first_query, first_key),
+                                 values.stride(L == Lanes::kQueries ? 2 : 3), count);
+  }
+
+ private:
+  static Integers splat(Index x) { return Integers(simd::IndexLane<T>(x)); }
+  template <Lanes Moving>
+  Integers lanes(Index first) const {
+    if constexpr (L == Moving) {
+      return splat(first) + simd::iota<T>();
+    } else {
+      return splat(first);
+    }
+  }
+};
+
+/// A tile of pairs whose planes a modifier or rule is asked to fill.
+struct PairTile {
+  Index batch = 0, head = 0;
+  Index first_query = 0, queries = 0;
+  Index first_key = 0, keys = 0;
+};
+
+namespace detail {
+
+template <class X>
+inline constexpr int kPlanesOf = [] {
+  if constexpr (requires { X::kPlanes; }) {
+    return X::kPlanes;
+  } else {
+    return 0;
+  }
+}();
+
+// The same place with the planes of an earlier part of the composition left behind.
+template <int Planes, Real T, Lanes L>
+HEED_INLINE At<T, L> skip_planes(At<T, L> at) {
+  if (at.plane) at.plane += Planes * at.plane_size;
+  return at;
+}
+
+template <class X, Real T>
+HEED_INLINE void fill_planes(const X& x, const PairTile& tile, T* plane, Index plane_size) {
+  if constexpr (kPlanesOf < X >> 0) x.fill(tile, plane, plane_size);
+}
+
+template <class X>
+void check_part(const X& x, const AttentionShape& shape) {
+  if constexpr (requires { x.check(shape); }) x.check(shape);
+}
+
+}  // namespace detail
+
+}  // namespace heed::inline HEED_ISA

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fused kernel for few queries: one pass over the keys and values for all rows (query heads x queries) that share
+// them.
+//
+// The lanes run along the width, every key and value is read once for all rows, and nothing but bandwidth counts.
+#pragma once
+
+#include <bit>
+
+#include "heed/attention/problem.hpp"
+#include "heed/core/scratch.hpp"
+#include "heed/kernel/rows.hpp"
+#include "heed/kernel/transpose.hpp"
+
+namespace heed::inline HEED_ISA {
+
+namespace detail {
+
+/// Keys of a chunk: a chunk of 64 keys of 128 floats is 32 KiB and stays near while several rows pass over it.
+inline constexpr Index kKeyChunk = 64;
+
+template <class Problem>
+class RowAttention {
+ public:
+  using T = typename Problem::T;
+  using Key = typename Problem::Source::Key;
+  using Value = typename Problem::Source::Value;
+  using Batch = simd::Batch<T>;
+
+  /// Query heads [first_head, first_head + heads) of one key head, queries [first, first + count) of each.
+  RowAttention(const Problem& problem, Index b, Index first_head, Index heads, Index first, Index count)
+      : p_(problem),
+        tile_{b, first_head, first_head / problem.group(), first, first + count, problem.offset(b), problem.shape.keys},
+        heads_(heads),
+        rows_(heads * count),
+        width_(kernel::padded<T>(problem.shape.width)),
+        value_width_(std::max(kernel::padded<T>(problem.shape.value_width), kernel::padded<T>(1))) {
+    queries_ = frame_.take<T>(rows_ * width_);
+    scores_ = frame_.take<T>(rows_ * kKeyChunk);
+    out_ = frame_.take<T>(rows_ * value_width_);
+    states_ = frame_.take<RowState<T>>(rows_);
+    std::fill(queries_, queries_ + rows_ * width_, T(0));
+    std::fill(out_, out_ + rows_ * value_width_, T(0));
+    for (Index g = 0; g < rows_; ++g) {
+      states_[g] = {};
+      const auto* q = p_.q.at(b, head_of(g), query_of(g));
+      for (Index d = 0; d < p_.shape.width; ++d)
+        queries_[g * width_ + d] = simd::widen<T>(q[d * p_.q.stride(3)]) * p_.scale;
+    }
+  }
+
+  /// Runs over the visible keys of [begin, end).
+  void run(Index begin, Index end) {
+    Index key = begin;
+    while (key < end) {
+      const Run run = seen_by_rows(key);
+      const Index stop = std::min({run.end, end, key + kKeyChunk});
+      if (run.seen == Seen::kNone) {
+        key = std::min(run.end, end);
+        continue;
+      }
+      const auto keys = p_.source.keys(tile_.batch, tile_.kv_head, key);
+      const auto values = p_.source.values(tile_.batch, tile_.kv_head, key);
+      const Index count = std::min({stop - key, keys.count, values.count});
+      score_chunk(keys, key, count, run.seen == Seen::kSome);
+      mix_chunk(values, count);
+      key += count;
+    }
+  }
+
+  /// Writes outputs and log-sum-exps.
+  void finish() {
+    for (Index g = 0; g < rows_; ++g) {
+      const Index h = head_of(g), i = query_of(g);
+      const RowResult<T> result = finish_row<T>(states_[g], p_.sink(tile_.batch, h));
+      if (p_.lse.data) p_.lse(tile_.batch, h, i) = result.lse;
+      auto* out = p_.out.at(tile_.batch, h, i);
+      for (Index d = 0; d < p_.shape.value_width; ++d)
+        out[d * p_.out.stride(3)] = static_cast<typename Problem::Out>(out_[g * value_width_ + d] * result.factor);
+    }
+  }
+
+  /// Writes the states of one of several key ranges.
+  void finish(const PartialRows<T>& partial, Index split) {
+    for (Index g = 0; g < rows_; ++g) {
+      const Index row = (tile_.batch * p_.shape.heads + head_of(g)) * p_.shape.queries + query_of(g);
+      partial.states[partial.slot(row, split)] = states_[g];
+      std::copy_n(out_ + g * value_width_, p_.shape.value_width,
+                  partial.sums + partial.slot(row, split) * partial.width);
+    }
+  }
+
+  /// Calls emit(head, query, first key, scores, count) for every row of every chunk, with the modified scores,
+  /// -infinity where hidden; nothing is normalised.
+  template <class Emit>
+  void scores(Index end, Emit&& emit) {
+    for (Index key = 0; key < end;) {
+      const Run run = seen_by_rows(key);
+      const Index stop = std::min({run.end, end, key + kKeyChunk});
+      if (run.seen == Seen::kNone) {
+        key = std::min(run.end, end);
+        continue;
+      }
+      const auto keys = p_.source.keys(tile_.batch, tile_.kv_head, key);
+      const Index count = std::min(stop - key, keys.count);
+      dot_chunk(keys, count);
+      modify_chunk(key, count, run.seen == Seen::kSome);
+      for (Index g = 0; g < rows_; ++g) emit(head_of(g), query_of(g), key, scores_ + g * kKeyChunk, count);
+      key += count;
+    }
+  }
+
+ private:
+  Index queries_per_head() const { return tile_.last - tile_.first; }
+  Index head_of(Index g) const { return tile_.head + g / queries_per_head(); }
+  Index query_of(Index g) const { return tile_.first + g % queries_per_head(); }
+
+  // What the rows of all heads see: a run is skipped only if none of them sees it.
+  Run seen_by_rows(Index key) const {
+    QueryTile tile = tile_;
+    Run all = run_of(p_.rule, tile, key);
+    for (Index h = 1; h < heads_; ++h) {
+      tile.head = tile_.head + h;
+      const Run run = run_of(p_.rule, tile, key);
+      if (run.seen != all.seen) all.seen = Seen::kSome;
+      all.end = std::min(all.end, run.end);
+    }
+    return all;
+  }
+
+  void dot_chunk(const RowRun<Key>& keys, Index count) {
+    if (keys.inner == 1 || p_.shape.width <= 1) {
+      kernel::row_dot<T>(queries_, width_, rows_, keys.data, keys.stride, count, keys.count, p_.shape.width, scores_,
+                         kKeyChunk);
+    } else {
+      if (!key_copy_) key_copy_ = frame_.take<T>(kKeyChunk * width_);
+      kernel::copy_rows<T>(keys.data, keys.stride, keys.inner, count, p_.shape.width, key_copy_, width_);
+      kernel::row_dot<T>(queries_, width_, rows_, key_copy_, width_, count, count, p_.shape.width, scores_, kKeyChunk);
+    }
+  }
+
+  // Score modifiers and visibility, with the lanes along the keys.
+  void modify_chunk(Index key, Index count, bool tested) {
+    if (Problem::kPlain && !tested) return;
+    constexpr Index w = simd::kLanes<T>;
+    const Batch hidden(-std::numeric_limits<T>::infinity());
+    At<T, Lanes::kKeys> at;
+    at.batch = tile_.batch;
+    at.kv_head = tile_.kv_head;
+    at.offset = tile_.offset;
+    for (Index g = 0; g < rows_; ++g) {
+      at.head = head_of(g);
+      at.first_query = query_of(g);
+      for (Index j = 0; j < count; j += w) {
+        T* s = scores_ + g * kKeyChunk + j;  // a chunk is a whole number of batches
+        at.first_key = key + j;
+        at.count = std::min(w, count - j);
+        Batch x = p_.score(simd::load_aligned(s), at);
+        if (tested) x = simd::select(test(p_.rule, at), x, hidden);
+        x.store_aligned(s);
+      }
+    }
+  }
+
+  void score_chunk(const RowRun<Key>& keys, Index key, Index count, bool tested) {
+    dot_chunk(keys, count);
+    modify_chunk(key, count, tested);
+    may_hide_ = tested || kMayHideOf<typename Problem::Score>;
+    if (may_hide_) {
+      if (!kept_) kept_ = frame_.take<T>(rows_ * kKeyChunk);
+      std::copy_n(scores_, rows_ * kKeyChunk, kept_);
+    }
+    for (Index g = 0; g < rows_; ++g) {
+      RowState<T>& state = states_[g];
+      T* s = scores_ + g * kKeyChunk;
+      const T top = row_max(s, count) * kernel::kLog2E<T>;
+      const T m = top > state.m ? top : state.m;
+      const T shift = m == -std::numeric_limits<T>::infinity() ? T(0) : m;
+      const T sum = kernel::row_exponentials<T>(s, count, shift);
+      if (state.m != shift) {
+        const T alpha = std::exp2(state.m - shift);
+        state.l *= alpha;
+        for (Index d = 0; d < value_width_; d += simd::kLanes<T>) {
+          T* o = out_ + g * value_width_ + d;
+          (simd::load_aligned(o) * Batch(alpha)).store_aligned(o);
+        }
+      }
+      state.m = m;
+      state.l += sum;
+    }
+  }
+
+  static T row_max(const T* s, Index count) {
+    constexpr Index w = simd::kLanes<T>;
+    Batch top(-std::numeric_limits<T>::infinity());
+    Index j = 0;
+    for (; j + w <= count; j += w) top = simd::max(top, simd::load_aligned(s + j));
+    T result = simd::reduce_max<T>(top);
+    for (; j < count; ++j) result = s[j] > result ? s[j] : result;
+    return result;
+  }
+
+  void mix_chunk(const RowRun<Value>& values, Index count) {
+    if (values.inner == 1 || p_.shape.value_width <= 1) {
+      mix_rows(values.data, values.stride, count);
+    } else {
+      if (!value_copy_) value_copy_ = frame_.take<T>(kKeyChunk * value_width_);
+      kernel::copy_rows<T>(values.data, values.stride, values.inner, count, p_.shape.value_width, value_copy_,
+                           value_width_);
+      mix_rows(value_copy_, value_width_, count);
+    }
+  }
+
+  template <class U>
+  void mix_rows(const U* values, Index stride, Index count) {
+    const Index width = p_.shape.value_width;
+    if (!may_hide_ || kernel::all_finite<T>(values, stride, count, width)) {
+      kernel::row_mix<T>(scores_, kKeyChunk, rows_, values, stride, count, width, out_, value_width_);
+      return;
+    }
+    // A weight of 0 does not hide a value that is infinite or NaN: leave out what a row does not see.
+    for (Index g = 0; g < rows_; ++g)
+      for (Index j = 0; j < count; ++j) {
+        if (kept_[g * kKeyChunk + j] == -std::numeric_limits<T>::infinity()) continue;
+        kernel::row_mix<T>(scores_ + g * kKeyChunk + j, kKeyChunk, 1, values + j * stride, stride, 1, width,
+                           out_ + g * value_width_, value_width_);
+      }
+  }
+
+  const Problem& p_;
+  ScratchFrame frame_;
+  QueryTile tile_;
+  Index heads_, rows_, width_, value_width_;
+  T *queries_, *scores_, *out_;
+  RowState<T>* states_;
+  T *kept_ = nullptr, *key_copy_ = nullptr, *value_copy_ = nullptr;
+  bool may_hide_ = false;
+};
+
+}  // namespace detail
+
+}  // namespace heed::inline HEED_ISA

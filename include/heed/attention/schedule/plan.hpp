@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which kernel runs what: panels of queries, rows of few queries, and ranges of keys. The crossover points stand here,
+// with the figures that put them there.
+#pragma once
+
+#include "heed/attention/panel_attention.hpp"
+#include "heed/attention/row_attention.hpp"
+#include "heed/core/device.hpp"
+
+namespace heed::inline HEED_ISA {
+
+namespace detail {
+
+/// Queries per head up to which the row kernel is the faster one.
+template <Real T>
+inline constexpr Index kFewQueries = simd::kLanes<T> >= 8 ? simd::kLanes<T> / 3 : 2;
+
+/// Rows that the row kernel takes through one pass over the keys.
+inline constexpr Index kMaxRows = 16;
+
+// How one attention is cut into units of work. Everything follows from the sizes of a row's own head (N, M), never from
+// the number of threads, batches or heads, so that a row's order of summation does not depend on those.
+template <Real T>
+struct Plan {
+  Index panels = 0;         // full and partial panels of queries per head
+  Index panel_rows = 0;     // queries of a full panel
+  Index panel_queries = 0;  // queries that go through panels; the rest go through the row kernel
+  Index row_queries = 0;
+  Index splits = 1;  // ranges of keys
+  Index split_keys = 0;
+
+  explicit Plan(const AttentionShape& shape) {
+    const Index n = shape.queries, m = shape.keys;
+    panel_rows = kernel::kPanelWidth<T>;
+    const Index beyond = n % simd::kLanes<T>;
+    row_queries = beyond <= kFewQueries<T> ? beyond : 0;
+    panel_queries = n - row_queries;
+    panels = (panel_queries + panel_rows - 1) / panel_rows;
+    split_keys = std::max<Index>(m, 1);
+    if (n <= kFewQueries<T>) {
+      constexpr Index kShortest = 1024, kMost = 64;  // a state is merged at the cost of a key or two
+      split_keys = std::max(kShortest, (m / kMost + kShortest - 1) / kShortest * kShortest);
+    } else if (panels <= 2 && m >= 8192) {
+      split_keys = std::max<Index>(4096, (m / 16 + 95) / 96 * 96);
+    }
+    splits = std::max<Index>(1, (m + split_keys - 1) / split_keys);
+  }
+};
+
+template <class Problem>
+void merge_splits(const Problem& p, const PartialRows<typename Problem::T>& partial, Index b, Index h, Index i) {
+  using T = typename Problem::T;
+  using Batch = simd::Batch<T>;
+  const Index row = (b * p.shape.heads + h) * p.shape.queries + i;
+  RowState<T> total;
+  for (Index s = 0; s < partial.splits; ++s) {
+    const T m = partial.states[partial.slot(row, s)].m;
+    if (m > total.m || m != m) total.m = m;
+  }
+  const ScratchFrame frame;
+  T* sum = const_cast<ScratchFrame&>(frame).take<T>(partial.width);
+  std::fill(sum, sum + partial.width, T(0));
+  for (Index s = 0; s < partial.splits; ++s) {
+    const RowState<T>& part = partial.states[partial.slot(row, s)];
+    if (part.m == -std::numeric_limits<T>::infinity() && part.l == T(0)) continue;
+    const T weight = std::exp2(part.m - total.m);
+    total.l += part.l * weight;
+    const T* values = partial.sums + partial.slot(row, s) * partial.width;
+    for (Index d = 0; d < partial.width; d += simd::kLanes<T>)
+      simd::fma(simd::load_aligned(values + d), Batch(weight), simd::load_aligned(sum + d)).store_aligned(sum + d);
+  }
+  const RowResult<T> result = finish_row<T>(total, p.sink(b, h));
+  if (p.lse.data) p.lse(b, h, i) = result.lse;
+  auto* out = p.out.at(b, h, i);
+  for (Index d = 0; d < p.shape.value_width; ++d)
+    out[d * p.out.stride(3)] = static_cast<typename Problem::Out>(sum[d] * result.factor);
+}
+
+template <class D, class Problem>
+void run_plan(const D& device, const Problem& p) {
+  using T = typename Problem::T;
+  const AttentionShape& shape = p.shape;
+  if (shape.batch * shape.heads * shape.queries == 0) return;
+  const Plan<T> plan(shape);
+
+  ScratchFrame frame;
+  PartialRows<T> partial;
+  if (plan.splits > 1) {
+    const Index rows = shape.batch * shape.heads * shape.queries;
+    partial.splits = plan.splits;
+    partial.width = kernel::padded<T>(shape.value_width);
+    partial.states = frame.take<RowState<T>>(rows * plan.splits);
+    partial.sums = frame.take<T>(rows * plan.splits * partial.width);
+  }
+
+  // Row units hold as many heads of a group as fit, so that they share one pass over the keys.
+  const Index group = p.group();
+  const Index unit_heads = plan.row_queries == 0 ? group : std::clamp<Index>(kMaxRows / plan.row_queries, 1, group);
+  const Index head_units = plan.row_queries == 0 ? 0 : (group + unit_heads - 1) / unit_heads * shape.kv_heads;
+  const Index panel_units = shape.heads * plan.panels;
+  const Index per_batch = panel_units + head_units;
+
+  parallel_for(device, shape.batch * per_batch * plan.splits, [&](Index unit) {
+    const Index split = unit % plan.splits;
+    const Index b = unit / plan.splits / per_batch;
+    const Index u = unit / plan.splits % per_batch;
+    const Index begin = split * plan.split_keys;
+    const Index end = std::min({shape.keys, begin + plan.split_keys, p.key_end(b)});
+    const auto go = [&](auto&& kernel) {
+      kernel.run(begin, end);
+      if (plan.splits > 1) {
+        kernel.finish(partial, split);
+      } else {
+        kernel.finish();
+      }
+    };
+    if (u < panel_units) {
+      // The last panels come first: under a causal rule they are the long ones.
+      const Index panel = plan.panels - 1 - u % plan.panels;
+      const Index first = panel * plan.panel_rows;
+      go(PanelAttention<Problem>(p, b, u / plan.panels, first, std::min(plan.panel_rows, plan.panel_queries - first)));
+    } else {
+      const Index per_group = head_units / shape.kv_heads;
+      const Index within = (u - panel_units) % per_group * unit_heads;
+      const Index head = (u - panel_units) / per_group * group + within;
+      go(RowAttention<Problem>(p, b, head, std::min(unit_heads, group - within), plan.panel_queries, plan.row_queries));
+    }
+  });
+  if (plan.splits > 1)
+    parallel_for(device, shape.batch * shape.heads * shape.queries, [&](Index row) {
+      merge_splits(p, partial, row / shape.queries / shape.heads, row / shape.queries % shape.heads,
+                   row % shape.queries);
+    });
+}
+
+}  // namespace detail
+
+}  // namespace heed::inline HEED_ISA

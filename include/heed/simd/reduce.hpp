@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Across the lanes: sums, maxima, and the in-register transpose.
+#pragma once
+
+#include "heed/simd/batch.hpp"
+
+namespace heed::inline HEED_ISA {
+
+namespace simd {
+
+/// The sum of the lanes, halves added to halves: the same order for every caller.
+template <Real T>
+HEED_INLINE T reduce_add(Batch<T> x) {
+  alignas(64) T lanes[kLanes<T>];
+  x.store_aligned(lanes);
+  for (int width = kLanes<T> / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+
+/// The largest lane; NaN if there is one.
+template <Real T>
+HEED_INLINE T reduce_max(Batch<T> x) {
+  alignas(64) T lanes[kLanes<T>];
+  x.store_aligned(lanes);
+  T result = lanes[0];
+  for (int i = 1; i < kLanes<T>; ++i) result = lanes[i] > result || lanes[i] != lanes[i] ? lanes[i] : result;
+  return result;
+}
+
+/// Lane i of the result is the sum of the lanes of rows[i]. kLanes rows are added pairwise while they are interleaved,
+/// so that the whole tree costs kLanes - 1 additions. The rows are overwritten.
+template <Real T>
+HEED_INLINE Batch<T> reduce_add_rows(Batch<T> (&rows)[kLanes<T>]) {
+#pragma GCC unroll 8
+  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
+#pragma GCC unroll 16
+    for (int i = 0; i < half; ++i) {
+      const auto [low, high] = zip<T>(rows[i], rows[i + half]);
+      rows[i] = low + high;
+    }
+  }
+  return rows[0];
+}
+
+/// The transpose of a square of kLanes x kLanes: log2(kLanes) perfect shuffles.
+template <Real T>
+HEED_INLINE void transpose(Batch<T> (&rows)[kLanes<T>]) {
+  constexpr int kHalf = kLanes<T> / 2;
+#pragma GCC unroll 8
+  for (int step = 1; step < kLanes<T>; step *= 2) {
+    Batch<T> shuffled[kLanes<T>];
+#pragma GCC unroll 16
+    for (int i = 0; i < kHalf; ++i) {
+      const auto [low, high] = zip<T>(rows[i], rows[i + kHalf]);
+      shuffled[2 * i] = low;
+      shuffled[2 * i + 1] = high;
+    }
+#pragma GCC unroll 32
+    for (int i = 0; i < kLanes<T>; ++i) rows[i] = shuffled[i];
+  }
+}
+
+}  // namespace simd
+
+}  // namespace heed::inline HEED_ISA
