@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// The protocol by which an operator shows its parameters: what loading, counting, gradients and conformance are made
+// of.
+//
+//   template <class T>
+//   struct ChannelGate {
+//     Tensor<T, 2> weight;
+//     Tensor<T, 1> bias;
+//     LayerNorm<T> norm;                                // itself an operator or a layer
+//
+//     template <class F>
+//     void for_each_parameter(F&& f) {
+//       f("fc.weight", weight);                         // always there
+//       f("fc.bias", bias, heed::optional);             // empty (size 0) when the operator has none
+//       heed::visit_part("norm.", norm, f);             // norm.weight, norm.bias
+//     }
+//   };
+//
+// Every parameter that an operator can have is visited, in a fixed order, whether it is there or not. A name is alive
+// only during the call. The member is not const, so that it is written once; a const operator is read through the free
+// function for_each_parameter, which hands out const tensors.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "heed/core/tensor.hpp"
+
+namespace heed {
+
+/// Marks a parameter that may be absent: f(name, tensor, heed::optional). Absent is a tensor of size 0.
+struct OptionalTag {
+  explicit OptionalTag() = default;
+};
+inline constexpr OptionalTag optional{};
+
+inline namespace HEED_ISA {
+
+namespace detail {
+
+struct IgnoreParameter {
+  template <class X>
+  void operator()(std::string_view, X&) const {}
+  template <class X>
+  void operator()(std::string_view, X&, OptionalTag) const {}
+};
+
+// What an operator's member is called with: it adds const where the operator is const, and lets a visitor that treats
+// all parameters alike take two arguments.
+template <bool Const, class F>
+struct ParameterVisitor {
+  F& f;
+
+  template <class X>
+  void operator()(std::string_view name, X& tensor) const {
+    f(name, constness(tensor));
+  }
+  template <class X>
+  void operator()(std::string_view name, X& tensor, OptionalTag tag) const {
+    if constexpr (std::is_invocable_v<F&, std::string_view, decltype(constness(tensor)), OptionalTag>)
+      f(name, constness(tensor), tag);
+    else
+      f(name, constness(tensor));
+  }
+
+ private:
+  template <class X>
+  static std::conditional_t<Const, const X&, X&> constness(X& tensor) {
+    return tensor;
+  }
+};
+
+}  // namespace detail
+
+/// An operator or layer with `for_each_parameter(f)`, as above.
+template <class Op>
+concept HasParameters = requires(std::remove_const_t<Op>& op, detail::IgnoreParameter& f) {
+  op.for_each_parameter(f);
+};
+
+/// Calls f(name, tensor) for every parameter, and f(name, tensor, heed::optional) for the optional ones if f takes
+/// that.
+template <HasParameters Op, class F>
+void for_each_parameter(Op& op, F&& f) {
+  // A member that only calls its visitor writes nothing, and the visitor sees const tensors: the cast breaks no
+  // promise.
+  const_cast<std::remove_const_t<Op>&>(op).for_each_parameter(
+      detail::ParameterVisitor<std::is_const_v<Op>, std::remove_reference_t<F>>{f});
+}
+
+/// The parameters of a part of an operator, their names behind `prefix`.
+template <HasParameters Part, class F>
+void visit_part(std::string_view prefix, Part& part, F&& f) {
+  auto behind_prefix = [&](std::string_view name, auto& tensor, auto... optional_tag) {
+    f(std::string(prefix).append(name), tensor, optional_tag...);
+  };
+  part.for_each_parameter(behind_prefix);
+}
+
+/// The parameters of a part that may be absent as a whole: all of them become optional.
+template <HasParameters Part, class F>
+void visit_part(std::string_view prefix, Part& part, F&& f, OptionalTag tag) {
+  auto as_optional = [&](std::string_view name, auto& tensor, auto...) {
+    f(std::string(prefix).append(name), tensor, tag);
+  };
+  part.for_each_parameter(as_optional);
+}
+
+/// How many numbers the parameters of an operator hold.
+template <HasParameters Op>
+Index count_parameters(const Op& op) {
+  Index count = 0;
+  for_each_parameter(op, [&](std::string_view, const auto& tensor) { count += Index(tensor.size()); });
+  return count;
+}
+
+}  // namespace HEED_ISA
+}  // namespace heed
