@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heed/core/parameters.hpp"
 
-#include <catch2/catch.hpp>
 #include <string>
 #include <vector>
+
+#include "catch.hpp"
 
 namespace {
 

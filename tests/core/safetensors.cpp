@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heed/core/safetensors.hpp"
 
-#include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
 #include <random>
 
-#include "../support/safetensors_writer.hpp"
+#include "catch.hpp"
+#include "support/safetensors_writer.hpp"
 
-using Catch::Matchers::Contains;
-using heed_test::safetensors_bytes;
-using heed_test::SafetensorsWriter;
+using heed::test::contains;
+using heed::test::safetensors_bytes;
+using heed::test::SafetensorsWriter;
 
 namespace {
 
-const heed_test::TemporaryFolder folder;
+const heed::test::TemporaryFolder folder;
 
 heed::Safetensors open(const std::string& bytes) {
   const std::string path = folder / "test.safetensors";
-  heed_test::write_bytes(path, bytes);
+  heed::test::write_bytes(path, bytes);
   return heed::safetensors(path);
 }
 
@@ -113,16 +113,16 @@ TEST_CASE("tensors longer than one chunk are read whole") {
 TEST_CASE("what cannot be read is refused in plain words and leaves the target alone") {
   const heed::Safetensors file = open(sample().bytes());
   std::vector<std::int32_t> kept{5};
-  CHECK_THROWS_WITH(file.read("none", kept), Contains("test.safetensors: has no tensor 'none'"));
-  CHECK_THROWS_WITH(file.shape("none"), Contains("has no tensor 'none'"));
-  CHECK_THROWS_WITH(file.read("i64", kept), Contains("tensor 'i64': element 2 does not fit"));
-  CHECK_THROWS_WITH(file.read("f32", kept), Contains("tensor 'f32': F32 cannot be read as integers"));
-  CHECK_THROWS_WITH(file.read("f8", kept), Contains("tensor 'f8': F8_E4M3 cannot be read"));
+  CHECK_THROWS_WITH(file.read("none", kept), contains("test.safetensors: has no tensor 'none'"));
+  CHECK_THROWS_WITH(file.shape("none"), contains("has no tensor 'none'"));
+  CHECK_THROWS_WITH(file.read("i64", kept), contains("tensor 'i64': element 2 does not fit"));
+  CHECK_THROWS_WITH(file.read("f32", kept), contains("tensor 'f32': F32 cannot be read as integers"));
+  CHECK_THROWS_WITH(file.read("f8", kept), contains("tensor 'f8': F8_E4M3 cannot be read"));
   CHECK(kept == std::vector<std::int32_t>{5});
   heed::Tensor<float, 1> row(3);
-  CHECK_THROWS_WITH(file.read("f64", row), Contains("tensor 'f64': expected 1 axes, got shape (2, 3)"));
+  CHECK_THROWS_WITH(file.read("f64", row), contains("tensor 'f64': expected 1 axes, got shape (2, 3)"));
   CHECK(row.size() == 3);
-  CHECK_THROWS_WITH(heed::safetensors(folder / "missing"), Contains("missing: cannot be opened"));
+  CHECK_THROWS_WITH(heed::safetensors(folder / "missing"), contains("missing: cannot be opened"));
   CHECK_THROWS_AS(heed::safetensors(folder.path()), heed::Error);
 }
 
@@ -133,7 +133,7 @@ TEST_CASE("strings in a header: escapes, surrogate pairs, and what is no string"
   CHECK(file.metadata("") == "");
   for (const char* text : {R"("\x")", R"("\u12g4")", R"("\ud83d")", R"("\ud83dx")", R"("\ude00")", R"("\ud83d\u0041")",
                            R"("\u12)", "\"\n\"", "\"", "\"\\", "1", "null", "{}", "[]", ""})
-    CHECK_THROWS_WITH(open_header(std::string(R"({"__metadata__":{"a":)") + text + "}}"), Contains("malformed header"));
+    CHECK_THROWS_WITH(open_header(std::string(R"({"__metadata__":{"a":)") + text + "}}"), contains("malformed header"));
 }
 
 TEST_CASE("headers that lie are refused") {
@@ -143,31 +143,31 @@ TEST_CASE("headers that lie are refused") {
   CHECK_NOTHROW(open_header("{}"));
   CHECK_NOTHROW(open_header(tensor("F32", "[2]", "[0,8]") + "   ", 8));
   CHECK_THROWS_WITH(open_header(tensor("F32", "[3]", "[0,8]"), 8),
-                    Contains("tensor 'x': F32 of shape (3) takes 12 bytes"));
-  CHECK_THROWS_WITH(open_header(tensor("F33", "[2]", "[0,8]"), 8), Contains("tensor 'x': unknown dtype 'F33'"));
-  CHECK_THROWS_WITH(open_header(tensor("F32", "[2]", "[0,8]"), 7), Contains("ends at byte 8 of 7"));
+                    contains("tensor 'x': F32 of shape (3) takes 12 bytes"));
+  CHECK_THROWS_WITH(open_header(tensor("F33", "[2]", "[0,8]"), 8), contains("tensor 'x': unknown dtype 'F33'"));
+  CHECK_THROWS_WITH(open_header(tensor("F32", "[2]", "[0,8]"), 7), contains("ends at byte 8 of 7"));
   CHECK_THROWS_WITH(open_header(tensor("F32", "[2]", "[0,8]"), 9),
-                    Contains("1 bytes of data that belong to no tensor"));
-  CHECK_THROWS_WITH(open_header(tensor("F32", "[2]", "[8,0]"), 8), Contains("two numbers, begin and end, got (8, 0)"));
-  CHECK_THROWS_WITH(open_header(tensor("F32", "[2]", "[0,4,8]"), 8), Contains("two numbers"));
+                    contains("1 bytes of data that belong to no tensor"));
+  CHECK_THROWS_WITH(open_header(tensor("F32", "[2]", "[8,0]"), 8), contains("two numbers, begin and end, got (8, 0)"));
+  CHECK_THROWS_WITH(open_header(tensor("F32", "[2]", "[0,4,8]"), 8), contains("two numbers"));
   CHECK_THROWS_WITH(open_header(tensor("F32", "[2]", "[4,12]"), 12),
-                    Contains("tensor 'x': begins at byte 4, behind a gap"));
-  CHECK_THROWS_WITH(open_header(tensor("F32", "[4294967296,4294967296]", "[0,0]")), Contains("is too large"));
-  CHECK_THROWS_WITH(open_header(tensor("F32", "[0,4294967296,4294967296]", "[0,0]")), Contains("is too large"));
-  CHECK_THROWS_WITH(open_header(tensor("U8", "[9223372036854775808]", "[0,0]")), Contains("a number is too large"));
+                    contains("tensor 'x': begins at byte 4, behind a gap"));
+  CHECK_THROWS_WITH(open_header(tensor("F32", "[4294967296,4294967296]", "[0,0]")), contains("is too large"));
+  CHECK_THROWS_WITH(open_header(tensor("F32", "[0,4294967296,4294967296]", "[0,0]")), contains("is too large"));
+  CHECK_THROWS_WITH(open_header(tensor("U8", "[9223372036854775808]", "[0,0]")), contains("a number is too large"));
   for (const char* size : {"-2", "2.0", "2e0", "02", "+2", "\"2\"", "2,", "[2]", "null"})
     CHECK_THROWS_WITH(open_header(tensor("F32", std::string("[") + size + "]", "[0,8]"), 8),
-                      Contains("malformed header"));
+                      contains("malformed header"));
   CHECK_THROWS_WITH(open_header(R"({"x":{"dtype":"F32","shape":[]}})"),
-                    Contains("needs dtype, shape and data_offsets"));
+                    contains("needs dtype, shape and data_offsets"));
   CHECK_THROWS_WITH(open_header(R"({"x":{"dtype":"F32","dtype":"F32"}})"),
-                    Contains("'dtype' is unknown or twice there"));
-  CHECK_THROWS_WITH(open_header(R"({"x":{"colour":"red"}})"), Contains("tensor 'x': 'colour' is unknown"));
+                    contains("'dtype' is unknown or twice there"));
+  CHECK_THROWS_WITH(open_header(R"({"x":{"colour":"red"}})"), contains("tensor 'x': 'colour' is unknown"));
   const std::string u8 = R"({"dtype":"U8","shape":[2],"data_offsets":)";
   CHECK_THROWS_WITH(open_header("{\"x\":" + u8 + "[0,2]},\"x\":" + u8 + "[2,4]}}", 4),
-                    Contains("tensor 'x' is there twice"));
+                    contains("tensor 'x' is there twice"));
   CHECK_THROWS_WITH(open_header("{\"x\":" + u8 + "[0,2]},\"y\":" + u8 + "[1,3]}}", 3),
-                    Contains("tensor 'y': begins at byte 1, within another tensor"));
+                    contains("tensor 'y': begins at byte 1, within another tensor"));
   for (const char* header : {"", "[]", "{", "{}x", "{}{}", "{,}", R"({"a"})", R"({"a":1})", R"({"a":{},})",
                              R"({"__metadata__":{},"__metadata__":{}})", R"({"__metadata__":{"a":"","a":""}})"})
     CHECK_THROWS_AS(open_header(header), heed::Error);
@@ -188,8 +188,8 @@ TEST_CASE("hostile lengths and truncation are refused") {
 TEST_CASE("a file that shrinks after it was opened is refused") {
   const std::string bytes = sample().bytes();
   const heed::Safetensors file = open(bytes);
-  heed_test::write_bytes(file.path(), bytes.substr(0, bytes.size() - 30));
-  CHECK_THROWS_WITH(read<double>(file, "i64"), Contains("tensor 'i64': cannot be read"));
+  heed::test::write_bytes(file.path(), bytes.substr(0, bytes.size() - 30));
+  CHECK_THROWS_WITH(read<double>(file, "i64"), contains("tensor 'i64': cannot be read"));
 }
 
 TEST_CASE("random damage gives values or heed::Error, nothing else") {
@@ -233,14 +233,14 @@ TEST_CASE("load fills an operator, all or nothing") {
   heed::load(op, heed::safetensors(file.path()), "a.");
 
   const auto unchanged = [&] { return op.weight(0, 0) == 1 && op.weight.dimension(0) == 2 && op.bias(0) == 5; };
-  CHECK_THROWS_WITH(heed::load(op, file, "b."), Contains("tensor 'b.weight': expected shape (2, 2), got (1, 2)"));
+  CHECK_THROWS_WITH(heed::load(op, file, "b."), contains("tensor 'b.weight': expected shape (2, 2), got (1, 2)"));
   CHECK(unchanged());
-  CHECK_THROWS_WITH(heed::load(op, file, "c."), Contains("has no tensor 'c.weight'"));
+  CHECK_THROWS_WITH(heed::load(op, file, "c."), contains("has no tensor 'c.weight'"));
   CHECK(unchanged());
-  CHECK_THROWS_WITH(heed::load(op, file), Contains("has no tensor 'weight'"));
+  CHECK_THROWS_WITH(heed::load(op, file), contains("has no tensor 'weight'"));
   op.weight.resize(1, 2);
   op.weight.setConstant(1);
-  CHECK_THROWS_WITH(heed::load(op, file, "d."), Contains("tensor 'd.bias': expected shape (2), got (3)"));
+  CHECK_THROWS_WITH(heed::load(op, file, "d."), contains("tensor 'd.bias': expected shape (2), got (3)"));
   CHECK((op.weight(0, 1) == 1 && op.bias(0) == 5));
 
   heed::load(op, file, "b.");  // the file has no bias: neither has the operator then

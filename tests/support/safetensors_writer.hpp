@@ -6,17 +6,14 @@
 
 #include <atomic>
 #include <cstddef>
-#include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <map>
-#include <sstream>
 #include <string>
 #include <type_traits>
 #include <vector>
 
-namespace heed_test {
+namespace heed::test {
 
 /// A folder of its own below the system's temporary one, removed at the end.
 class TemporaryFolder {
@@ -41,7 +38,8 @@ class TemporaryFolder {
 };
 
 inline void write_bytes(const std::string& path, const std::string& bytes) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  std::filesystem::remove(path);  // a truncated file would be flushed to the disk when it is closed
+  std::ofstream file(path, std::ios::binary);
   file.write(bytes.data(), std::streamsize(bytes.size()));
 }
 
@@ -55,7 +53,7 @@ inline std::string safetensors_bytes(const std::string& header, const std::strin
 class SafetensorsWriter {
  public:
   SafetensorsWriter& metadata(const std::string& key, const std::string& value) {
-    metadata_ << (metadata_.tellp() > 0 ? "," : "") << quoted(key) << ":" << quoted(value);
+    metadata_ += (metadata_.empty() ? "" : ",") + quoted(key) + ":" + quoted(value);
     return *this;
   }
 
@@ -66,14 +64,15 @@ class SafetensorsWriter {
     const std::size_t begin = data_.size(), length = values.size() * sizeof(T);
     data_.resize(begin + length);
     if (length > 0) std::memcpy(data_.data() + begin, values.data(), length);
-    tensors_ << "," << quoted(name) << R"(:{"dtype":")" << dtype << R"(","shape":[)";
-    for (std::size_t axis = 0; axis < shape.size(); ++axis) tensors_ << (axis > 0 ? "," : "") << shape[axis];
-    tensors_ << R"(],"data_offsets":[)" << begin << "," << data_.size() << "]}";
+    std::string sizes;
+    for (const long size : shape) sizes += (sizes.empty() ? "" : ",") + std::to_string(size);
+    tensors_ += "," + quoted(name) + R"(:{"dtype":")" + dtype + R"(","shape":[)" + sizes + R"(],"data_offsets":[)" +
+                std::to_string(begin) + "," + std::to_string(data_.size()) + "]}";
     return *this;
   }
 
   std::string bytes() const {
-    return safetensors_bytes("{\"__metadata__\":{" + metadata_.str() + "}" + tensors_.str() + "}", data_);
+    return safetensors_bytes("{\"__metadata__\":{" + metadata_ + "}" + tensors_ + "}", data_);
   }
   void write(const std::string& path) const { write_bytes(path, bytes()); }
 
@@ -87,8 +86,7 @@ class SafetensorsWriter {
     return result + "\"";
   }
 
-  std::ostringstream metadata_, tensors_;
-  std::string data_;
+  std::string metadata_, tensors_, data_;
 };
 
-}  // namespace heed_test
+}  // namespace heed::test
