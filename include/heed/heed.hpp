@@ -3,3 +3,4 @@
 #pragma once
 
 #include "heed/attention/softmax_attention.hpp"
+#include "heed/core/safetensors.hpp"
