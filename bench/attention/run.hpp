@@ -50,7 +50,7 @@ inline int run_workloads(int argc, char** argv, std::span<const char* const> nam
       const Workload workload(line);
       auto* registered = benchmark::RegisterBenchmark(
           line.c_str(), [workload](benchmark::State& state) { run_named_workload(state, workload); });
-      registered->Unit(benchmark::kMillisecond)->MinTime(0.3);
+      registered->Unit(benchmark::kMillisecond);
       if (threads > 1) registered->UseRealTime();
     }
   benchmark::RunSpecifiedBenchmarks();

@@ -55,7 +55,7 @@ std::string machine() {
        << ", \"fp32_peak_gflops\": " << settled_peak<float>() / 1e9
        << ", \"fp64_peak_gflops\": " << settled_peak<double>() / 1e9 << ", \"read_gbs\": {";
   bool first = true;
-  for (const std::size_t kib : {16, 512, 8 << 10, 64 << 10, 256 << 10}) {
+  for (const std::size_t kib : {16u, 512u, 8u << 10, 64u << 10, 256u << 10}) {
     const std::vector<std::byte> memory(kib << 10, std::byte(1));
     const ReadBandwidth bandwidth({Bytes(memory)});
     std::vector<double> figures;
@@ -126,15 +126,19 @@ void print_json(int threads, const std::string& only) {
     if (name.find(only) == std::string::npos) continue;
     const Session session = open_named(Workload(name));
     const auto figures = interleave({session.limit, session.heed, session.eigen}, 7);
-    std::vector<double> shares;
-    for (std::size_t i = 0; i < figures[0].size(); ++i) shares.push_back(session.share(figures[1][i], figures[0][i]));
+    const auto share = [&](const std::vector<double>& seconds) {
+      std::vector<double> shares;
+      for (std::size_t i = 0; i < seconds.size(); ++i) shares.push_back(session.share(seconds[i], figures[0][i]));
+      return median(shares);
+    };
     std::cout << std::exchange(comma, ",\n  ") << std::setprecision(5) << "{\"name\": " << quoted(name)
               << ", \"threads\": " << threads << ", \"limit\": "
               << quoted(session.workload.bound_by_memory() ? "read bandwidth" : "fp32 FMA peak")
               << ", \"work\": " << session.work() << ", \"difference\": " << session.difference
               << ", \"limit_gps\": " << median(figures[0]) / 1e9 << ", \"heed_ms\": " << median(figures[1]) * 1e3
               << ", \"eigen_ms\": " << median(figures[2]) * 1e3
-              << ", \"heed_gps\": " << session.work() / median(figures[1]) / 1e9 << ", \"share\": " << median(shares)
+              << ", \"heed_gps\": " << session.work() / median(figures[1]) / 1e9 << ", \"share\": " << share(figures[1])
+              << ", \"eigen_share\": " << share(figures[2])
               << ", \"eigen_ratio\": " << median_ratio(figures[2], figures[1]) << ", \"rounds\": 7}" << std::flush;
   }
   std::cout << "\n]}\n";

@@ -7,8 +7,8 @@
   peers.py --workload 'sdpa B=2 H=4 N=300 M=300 D=80'
   peers.py --bars               the bars of bars.py: wanted, reached, pass or miss (exit status 1 after a miss)
 
-Needs the C++ driver heed_workload (cmake target; --bars also uses heed_workload_avx2). Without PyTorch its columns are
-left out. One thread is timed by its CPU time, several by the wall.
+Needs the C++ driver: cmake --preset release, then cmake --build build/release --target heed_workload heed_workload_avx2
+(the second for --bars). Without PyTorch its columns are left out. One thread is timed by its CPU time, several by the wall.
 """
 
 import argparse
@@ -52,7 +52,8 @@ def find_driver(name, given):
         path = pathlib.Path(given)
         return path if name == "heed_workload" else path.with_name(name)
     found = [p for p in ROOT.glob(f"build*/**/{name}") if p.is_file() and os.access(p, os.X_OK)]
-    return max(found, key=lambda p: p.stat().st_mtime) if found else None
+    # The preset for this machine before all others: the rest may be built with sanitizers or for any machine.
+    return max(found, key=lambda p: ("release" in p.parts, p.stat().st_mtime)) if found else None
 
 
 class Opened:
@@ -187,7 +188,7 @@ def run_bars(driver, avx2_path, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bars", action="store_true", help="check the bars")
-    parser.add_argument("--driver", help="heed_workload; otherwise the newest below build*/")
+    parser.add_argument("--driver", help="heed_workload; otherwise that of build/release, or the newest below build*/")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default="", help="workloads or bars whose name holds this text")
     parser.add_argument("--workload", action="append", help="a workload of your own; may be repeated")
@@ -198,7 +199,7 @@ def main():
 
     path = find_driver("heed_workload", args.driver)
     if path is None or not path.is_file():
-        sys.exit("heed_workload was not found: build it (cmake --build <dir> --target heed_workload) or give --driver")
+        sys.exit("heed_workload was not found: build it (cmake --build build/release --target heed_workload) or give --driver")
     driver = Driver(path)
     load = os.getloadavg()[0]
     machine = json.loads(driver.ask("machine"))
