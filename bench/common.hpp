@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every benchmark shares: this machine's limits, measured in the same run, random tensors, and medians of interleaved
-// repetitions. A figure of a shared or virtual machine means little alone; the ratio to a limit or to a peer that was
-// measured in turn with it holds.
+// What every benchmark shares: this machine's limits, measured in the same run, random tensors, and medians of
+// interleaved repetitions. A figure of a shared or virtual machine means little alone; the ratio to a limit or to a
+// peer that was measured in turn with it holds.
 #pragma once
 
 #include <time.h>
@@ -41,8 +41,8 @@ inline double median(std::vector<double> values) {
   return values.size() % 2 != 0 ? values[half] : 0.5 * (values[half - 1] + values[half]);
 }
 
-/// A call repeated often enough to be timed. Whatever ran before has taken the caches to itself, so a repetition starts with
-/// an untimed call, unless a call is so long that it does not matter.
+/// A call repeated often enough to be timed. Whatever ran before has taken the caches to itself, so a repetition starts
+/// with an untimed call, unless a call is so long that it does not matter.
 class Timed {
  public:
   Timed(std::function<void()> call, Clock clock, double at_least = 0.01) : call_(std::move(call)), clock_(clock) {
@@ -243,8 +243,8 @@ class ReadBandwidth {
 
 // ---- Data and names -------------------------------------------------------------------------------------------------
 
-/// Uniform numbers of mean 0 and variance 1, the same in every run. A plain congruential generator, because a cache of a
-/// gigabyte is to be filled in a second.
+/// Uniform numbers of mean 0 and variance 1, the same in every run. A plain congruential generator, because a cache of
+/// a gigabyte is to be filled in a second.
 template <class Tensor>
 void fill_random(Tensor& tensor, std::uint64_t seed) {
   using T = typename Tensor::Scalar;

@@ -60,8 +60,7 @@ struct Problem {
 /// One run of a given operator on the problem's tensors.
 template <class Cache, class Attend>
 std::function<void()> heed_call(Problem<Cache>& problem, Attend attend) {
-  if (problem.device)
-    return [&p = problem, attend] { attend(*p.device, p.q, p.k, p.v, heed::into(p.out)); };
+  if (problem.device) return [&p = problem, attend] { attend(*p.device, p.q, p.k, p.v, heed::into(p.out)); };
   return [&p = problem, attend] { attend(p.q, p.k, p.v, heed::into(p.out)); };
 }
 

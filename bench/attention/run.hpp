@@ -36,9 +36,12 @@ void run_workload(benchmark::State& state, const Workload& workload) {
 }
 
 inline void run_named_workload(benchmark::State& state, const Workload& workload) {
-  if (workload.dtype == "bf16") run_workload<Eigen::bfloat16>(state, workload);
-  else if (workload.dtype == "f16") run_workload<Eigen::half>(state, workload);
-  else run_workload<float>(state, workload);
+  if (workload.dtype == "bf16")
+    run_workload<Eigen::bfloat16>(state, workload);
+  else if (workload.dtype == "f16")
+    run_workload<Eigen::half>(state, workload);
+  else
+    run_workload<float>(state, workload);
 }
 
 inline int run_workloads(int argc, char** argv, std::span<const char* const> names) {

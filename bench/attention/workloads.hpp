@@ -19,6 +19,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace bench {
 
@@ -73,19 +74,22 @@ struct Workload {
     std::int64_t number = 0;
     std::istringstream text(value);
     if (!(text >> number)) return false;
-    if (key == "B") B = number;
-    else if (key == "H") H = number;
-    else if (key == "Hkv") Hkv = number;
-    else if (key == "N") N = number;
-    else if (key == "M") M = number;
-    else if (key == "D") D = number;
-    else if (key == "window") window = number;
-    else if (key == "causal") causal = number != 0;
-    else if (key == "bias") bias = number != 0;
-    else if (key == "score") score = number != 0;
-    else if (key == "wall") wall = number != 0;
-    else if (key == "threads") threads = int(number);
-    else return false;
+    using Number = std::pair<const char*, std::int64_t*>;
+    for (const auto& [known, field] : {Number{"B", &B}, Number{"H", &H}, Number{"Hkv", &Hkv}, Number{"N", &N},
+                                       Number{"M", &M}, Number{"D", &D}, Number{"window", &window}})
+      if (key == known) {
+        *field = number;
+        return true;
+      }
+    using Switch = std::pair<const char*, bool*>;
+    for (const auto& [known, field] :
+         {Switch{"causal", &causal}, Switch{"bias", &bias}, Switch{"score", &score}, Switch{"wall", &wall}})
+      if (key == known) {
+        *field = number != 0;
+        return true;
+      }
+    if (key != "threads") return false;
+    threads = int(number);
     return true;
   }
 };

@@ -105,11 +105,16 @@ void dialogue() {
         words >> number;
         const auto found = sessions.find(number);
         if (found == sessions.end()) throw std::invalid_argument("no such workload is open: " + line);
-        if (verb == "heed") std::cout << found->second.heed();
-        else if (verb == "eigen") std::cout << found->second.eigen();
-        else if (verb == "limit") std::cout << found->second.limit();
-        else if (verb == "close" && sessions.erase(number) == 1) std::cout << "ok";
-        else throw std::invalid_argument("unknown request: " + line);
+        if (verb == "heed")
+          std::cout << found->second.heed();
+        else if (verb == "eigen")
+          std::cout << found->second.eigen();
+        else if (verb == "limit")
+          std::cout << found->second.limit();
+        else if (verb == "close" && sessions.erase(number) == 1)
+          std::cout << "ok";
+        else
+          throw std::invalid_argument("unknown request: " + line);
       }
     } catch (const std::exception& error) {
       std::cout << "error " << error.what();
@@ -132,8 +137,8 @@ void print_json(int threads, const std::string& only) {
       return median(shares);
     };
     std::cout << std::exchange(comma, ",\n  ") << std::setprecision(5) << "{\"name\": " << quoted(name)
-              << ", \"threads\": " << threads << ", \"limit\": "
-              << quoted(session.workload.bound_by_memory() ? "read bandwidth" : "fp32 FMA peak")
+              << ", \"threads\": " << threads
+              << ", \"limit\": " << quoted(session.workload.bound_by_memory() ? "read bandwidth" : "fp32 FMA peak")
               << ", \"work\": " << session.work() << ", \"difference\": " << session.difference
               << ", \"limit_gps\": " << median(figures[0]) / 1e9 << ", \"heed_ms\": " << median(figures[1]) * 1e3
               << ", \"eigen_ms\": " << median(figures[2]) * 1e3
@@ -162,6 +167,8 @@ int main(int argc, char** argv) {
       return 2;
     }
   }
-  if (json) print_json(threads, only);
-  else dialogue();
+  if (json)
+    print_json(threads, only);
+  else
+    dialogue();
 }

@@ -27,12 +27,16 @@ void plain_eigen_head(const Problem<Cache>& p, float* result, Eigen::Index head)
 
   static thread_local RowMajor widened_k, widened_v, s;
   const auto k = [&]() -> Eigen::Ref<const RowMajor> {
-    if constexpr (std::same_as<Cache, float>) return stored_k;
-    else return widened_k = stored_k.template cast<float>();
+    if constexpr (std::same_as<Cache, float>)
+      return stored_k;
+    else
+      return widened_k = stored_k.template cast<float>();
   }();
   const auto v = [&]() -> Eigen::Ref<const RowMajor> {
-    if constexpr (std::same_as<Cache, float>) return stored_v;
-    else return widened_v = stored_v.template cast<float>();
+    if constexpr (std::same_as<Cache, float>)
+      return stored_v;
+    else
+      return widened_v = stored_v.template cast<float>();
   }();
 
   const float scale = 1.0f / std::sqrt(float(w.D));
@@ -61,8 +65,10 @@ void plain_eigen_head(const Problem<Cache>& p, float* result, Eigen::Index head)
       s.row(r).tail(keys - end).setZero();
     }
     auto block = out.middleRows(from, rows);
-    if (rows == 1) block.row(0).noalias() = s.row(0) * v.middleRows(begin, keys);
-    else block.noalias() = s * v.middleRows(begin, keys);
+    if (rows == 1)
+      block.row(0).noalias() = s.row(0) * v.middleRows(begin, keys);
+    else
+      block.noalias() = s * v.middleRows(begin, keys);
     block.array().colwise() *= inverse;
   }
 }
