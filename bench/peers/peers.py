@@ -177,7 +177,7 @@ def run_bars(driver, avx2_path, args):
         else:
             verdict = "pass" if bar.passed(figure) else "miss"
         missed += verdict == "miss"
-        reached = "" if figure is None else f"{figure:.2f}"
+        reached = "" if figure is None else f"{figure:.3f}"
         print(f"{bar.label:34} {bar.wanted():>20} {reached:>9}  {verdict}", flush=True)
         lines.append({"bar": bar.label, "wanted": bar.wanted(), "reached": figure, "verdict": verdict})
     if avx2:
@@ -206,6 +206,9 @@ def main():
     machine["load_average_before"] = load
     print(f"{machine['cpu']}, {machine['isa']}: FMA peak {machine['fp32_peak_gflops']:.0f} GFLOP/s; "
           f"PyTorch {torch_peer.version() or 'not found'}; load before {load:.1f}\n")
+    # CPU time hides other processes' turns, but not what they take of caches and memory; the wall hides nothing.
+    if load > 0.3:
+        print("The machine is not idle: shares and ratios are too low or too high, those of several threads useless.\n")
     result = {"machine": machine, "peers": {"torch": torch_peer.version()}}
 
     status = 0

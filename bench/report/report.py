@@ -48,9 +48,14 @@ def milliseconds(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
+def conditions(data, chosen):
+    machine, threads = data["machine"], max(w["threads"] for _, w in chosen)
+    words = "one thread" if threads == 1 else f"{threads} threads"
+    return f"{machine['cpu']}, {machine['isa']}, {words}, {machine['date'][:10]}"
+
+
 def table(data, chosen):
     machine, torch = data["machine"], data.get("peers", {}).get("torch")
-    threads = max(w["threads"] for _, w in chosen)
     head = ["attention", "heed, ms", "share of limit", "against plain Eigen"]
     if torch:
         head.append(f"against PyTorch {torch.split('+')[0]}")
@@ -62,9 +67,8 @@ def table(data, chosen):
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
-        f"Measured on {machine['date'][:10]}: {machine['cpu']}, {machine['isa']}, "
-        f"{'one thread' if threads == 1 else f'{threads} threads'}; medians of repetitions taken in turn. The limit is "
-        f"the FMA peak ({machine['fp32_peak_gflops']:.0f} GFLOP/s a core), for decode the read bandwidth over the same "
+        f"Measured: {conditions(data, chosen)}; medians of repetitions taken in turn. The limit is the FMA peak "
+        f"({machine['fp32_peak_gflops']:.0f} GFLOP/s a core), for decode the read bandwidth over the same "
         "cache, both measured between the repetitions.",
     ]
     return "\n".join(lines)
@@ -106,7 +110,7 @@ def plot(path, data, chosen):
     axes.set_yticks(list(places), [label for label, _ in chosen])
     axes.set_xlim(0, max(1.0, 1.03 * max(w["share"] for _, w in chosen)))
     axes.set_ylim(-0.7, len(chosen) - 0.3)
-    axes.set_xlabel("share of this machine's limit (FMA peak; decode: read bandwidth)")
+    axes.set_xlabel("share of this machine's limit (FMA peak; decode: read bandwidth)\n" + conditions(data, chosen))
     axes.grid(axis="x", color="#eeeeee", zorder=0)
     axes.tick_params(length=0)
     for side in ("top", "right", "left"):
