@@ -43,29 +43,6 @@ HEED_NOINLINE void panel_exponentials(T* panel, Index rows, const simd::Batch<T>
   for (int v = 0; v < NV; ++v) sum[v] = total[v];
 }
 
-/// row[j] = 2^(row[j] * log2 e - shift) for `count` elements of a 64-byte aligned row; returns their sum.
-template <Real T>
-T row_exponentials(T* row, Index count, T shift) {
-  using simd::Batch;
-  constexpr Index w = simd::kLanes<T>;
-  const Batch<T> factor(kLog2E<T>), minus(-shift);
-  Batch<T> total(T(0));
-  Index j = 0;
-  for (; j + w <= count; j += w) {
-    const Batch<T> p = simd::exp2_nonpositive(simd::fma(simd::load_aligned(row + j), factor, minus));
-    total = total + p;
-    p.store_aligned(row + j);
-  }
-  T sum = simd::reduce_add<T>(total);
-  if (j < count) {
-    const Batch<T> p = simd::exp2_nonpositive(simd::fma(simd::load_partial<T>(row + j, count - j), factor, minus));
-    alignas(64) T lanes[w];
-    p.store_aligned(lanes);
-    for (Index i = 0; j + i < count; ++i) sum += row[j + i] = lanes[i];
-  }
-  return sum;
-}
-
 }  // namespace kernel
 
 }  // namespace heed::inline HEED_ISA

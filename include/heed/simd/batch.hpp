@@ -47,6 +47,7 @@ inline constexpr bool kHasFma = false;
 #endif
 
 using xsimd::abs;
+using xsimd::any;
 using xsimd::max;
 using xsimd::min;
 using xsimd::select;
@@ -128,6 +129,23 @@ HEED_INLINE Batch<T> load_broadcast(const T* address) {
 #endif
 }
 
+/// x, kept in a register. g++ otherwise folds a load into each of the instructions that use it: four fused
+/// multiply-adds then read one value four times, and the load ports, not the arithmetic, set the pace.
+template <Real T>
+HEED_INLINE Batch<T> in_register(Batch<T> x) {
+#if defined(__GNUC__) && !defined(__clang__) && defined(__AVX512F__)
+  typename Batch<T>::register_type value = x;
+  asm("" : "+v"(value));
+  return value;
+#elif defined(__GNUC__) && !defined(__clang__) && defined(__SSE2__)
+  typename Batch<T>::register_type value = x;
+  asm("" : "+x"(value));
+  return value;
+#else
+  return x;
+#endif
+}
+
 namespace detail {
 template <Real T>
 HEED_INLINE IndexBatch<T> iota_lanes() {
@@ -192,6 +210,29 @@ HEED_INLINE std::pair<Batch<T>, Batch<T>> zip(Batch<T> a, Batch<T> b) {
   constexpr auto lanes = std::make_index_sequence<std::size_t(kLanes<T>)>();
   return {Batch<T>(detail::zip_low(Register(a), Register(b), lanes)),
           Batch<T>(detail::zip_high(Register(a), Register(b), lanes))};
+}
+
+/// Exchanges the lanes of a with bit `Bit` set for the lanes of b with it clear: one step of a transpose.
+template <int Bit, Real T>
+HEED_INLINE void exchange(Batch<T>& a, Batch<T>& b) {
+  using Register = typename Batch<T>::register_type;
+  [&]<std::size_t... I>(Register x, Register y, std::index_sequence<I...>) {
+    constexpr int w = int(sizeof...(I));
+    a = Batch<T>(__builtin_shufflevector(x, y, (int(I) & Bit ? w + (int(I) ^ Bit) : int(I))...));
+    b = Batch<T>(__builtin_shufflevector(x, y, (int(I) & Bit ? w + int(I) : int(I) ^ Bit)...));
+  }(Register(a), Register(b), std::make_index_sequence<std::size_t(kLanes<T>)>());
+}
+
+/// Lanes with bit `Bit` clear hold a_i + a_(i ^ Bit), the others b_i + b_(i ^ Bit): a blend, one shuffle and an addition.
+template <int Bit, Real T>
+HEED_INLINE Batch<T> fold(Batch<T> a, Batch<T> b) {
+  using Register = typename Batch<T>::register_type;
+  return []<std::size_t... I>(Register x, Register y, std::index_sequence<I...>) {
+    constexpr int w = int(sizeof...(I));
+    const Register own = __builtin_shufflevector(x, y, (int(I) & Bit ? w + int(I) : int(I))...);
+    const Register other = __builtin_shufflevector(x, y, (int(I) & Bit ? w + (int(I) ^ Bit) : int(I) ^ Bit)...);
+    return Batch<T>(own) + Batch<T>(other);
+  }(Register(a), Register(b), std::make_index_sequence<std::size_t(kLanes<T>)>());
 }
 
 }  // namespace simd

@@ -28,18 +28,21 @@ HEED_INLINE T reduce_max(Batch<T> x) {
   return result;
 }
 
-/// Lane i of the result is the sum of the lanes of rows[i]. kLanes rows are added pairwise while they are interleaved,
-/// so that the whole tree costs kLanes - 1 additions. The rows are overwritten.
+namespace detail {
+template <int Half, Real T>
+HEED_INLINE void fold_rows(Batch<T>* rows) {
+  if constexpr (Half > 0) {
+#pragma GCC unroll 16
+    for (int i = 0; i < Half; ++i) rows[i] = fold<Half, T>(rows[i], rows[i + Half]);
+    fold_rows<Half / 2, T>(rows);
+  }
+}
+}  // namespace detail
+
+/// Lane i of the result is the sum of the lanes of rows[i]: a tree of kLanes - 1 folds. The rows are overwritten.
 template <Real T>
 HEED_INLINE Batch<T> reduce_add_rows(Batch<T> (&rows)[kLanes<T>]) {
-#pragma GCC unroll 8
-  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
-#pragma GCC unroll 16
-    for (int i = 0; i < half; ++i) {
-      const auto [low, high] = zip<T>(rows[i], rows[i + half]);
-      rows[i] = low + high;
-    }
-  }
+  detail::fold_rows<kLanes<T> / 2, T>(rows);
   return rows[0];
 }
 
