@@ -72,6 +72,9 @@ TEST_CASE("Maps, matrices, blocks and vectors are viewed in place") {
   const View<const double, 2> block = rows.block(1, 1, 2, 3);
   CHECK(elements(block) == std::vector<double>{5, 6, 7, 9, 10, 11});
 
+  const View<const double, 1> column = rows.col(2);
+  CHECK(elements(column) == std::vector<double>{2, 6, 10});
+
   heed::view(rows)(0, 0) = -1;
   CHECK(rows(0, 0) == -1);
 }

@@ -2,6 +2,7 @@
 // One call of the fused attention as its kernels see it, and what they leave behind per row.
 #pragma once
 
+#include <optional>
 #include <cmath>
 
 #include "heed/attention/mask/rule.hpp"

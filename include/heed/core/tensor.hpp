@@ -94,7 +94,7 @@ struct View {
   /// A vector of rank 1.
   template <class Derived>
   requires(Rank == 1 && std::same_as<typename Derived::Scalar, std::remove_const_t<T>> &&
-           Derived::IsVectorAtCompileTime && (Derived::Flags & Eigen::DirectAccessBit) != 0)
+           bool(Derived::IsVectorAtCompileTime) && (Derived::Flags & Eigen::DirectAccessBit) != 0)
       View(const Eigen::DenseBase<Derived>& vector)
       : data(const_cast<T*>(vector.derived().data())), sizes{vector.size()}, strides{vector.derived().innerStride()} {}
 
@@ -210,7 +210,7 @@ struct View {
     Index stride = 1;
     for (int step = 0; step < Rank; ++step) {
       const int axis = Layout == Eigen::RowMajor ? Rank - 1 - step : step;
-      sizes[std::size_t(axis)] = Index(tensor.dimension(axis));
+      sizes[std::size_t(axis)] = Index(tensor.dimensions()[std::size_t(axis)]);
       strides[std::size_t(axis)] = stride;
       stride *= sizes[std::size_t(axis)];
     }
