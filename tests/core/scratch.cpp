@@ -60,7 +60,8 @@ TEST_CASE("A shape allocates in its first call only") {
       CHECK(allocations_of(count / 3) == 0);
       CHECK(allocations_of(count) == 0);
     }
-  }).join();
+  })
+      .join();
 }
 
 TEST_CASE("Memory is aligned, and none is a valid amount") {

@@ -17,8 +17,9 @@ namespace heed::test {
 
 inline constexpr bool kCountsAllocations = !HEED_TEST_SANITIZED;
 
-/// How many allocations this process has made so far, on all threads: by operator new, and, where the linker can redirect
-/// them (not on macOS), by the calls of malloc and its kin that are compiled into the test. Stays 0 under a sanitizer:
+/// How many allocations this process has made so far, on all threads: by operator new, and, where the linker can
+/// redirect them (not on macOS), by the calls of malloc and its kin that are compiled into the test. Stays 0 under a
+/// sanitizer:
 /// `== 0` still holds there, `> 0` needs kCountsAllocations.
 std::size_t allocation_count();
 
