@@ -63,9 +63,8 @@ TEST_CASE("parallel_for may be nested") {
     CAPTURE(threads);
     const Pool pool(threads);
     std::atomic<Index> sum{0};
-    parallel_for(pool.device, 8, [&](Index outer) {
-      parallel_for(pool.device, 8, [&](Index inner) { sum += 8 * outer + inner; });
-    });
+    parallel_for(pool.device, 8,
+                 [&](Index outer) { parallel_for(pool.device, 8, [&](Index inner) { sum += 8 * outer + inner; }); });
     CHECK(sum == 63 * 64 / 2);
   }
 }

@@ -38,9 +38,12 @@ std::size_t allocations_of(Index count) {
 }  // namespace
 
 TEST_CASE("The counter sees allocations") {
+  if (!heed::test::kCountsAllocations) return;
   const std::size_t before = heed::test::allocation_count();
-  delete new std::string(100, 'x');
-  CHECK(heed::test::allocation_count() >= before + 2);
+  // Through a function pointer: the compiler may leave out a new that it sees deleted again.
+  void* (*volatile allocate)(std::size_t) = &operator new;
+  operator delete(allocate(100));
+  CHECK(heed::test::allocation_count() == before + 1);
 #if defined(__linux__)
   const std::size_t between = heed::test::allocation_count();
   Eigen::internal::aligned_free(Eigen::internal::aligned_malloc(1 << 20));
@@ -52,12 +55,13 @@ TEST_CASE("A shape allocates in its first call only") {
   std::thread([] {  // a thread of its own starts without scratch memory
     for (const Index count : {1000, 100000, 3000000}) {
       CAPTURE(count);
-      CHECK(allocations_of(count) > 0);
+      CHECK((allocations_of(count) > 0) == heed::test::kCountsAllocations);
       CHECK(allocations_of(count) == 0);
       CHECK(allocations_of(count / 3) == 0);
       CHECK(allocations_of(count) == 0);
     }
-  }).join();
+  })
+      .join();
 }
 
 TEST_CASE("Memory is aligned, and none is a valid amount") {

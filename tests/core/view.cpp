@@ -113,7 +113,8 @@ TEST_CASE("slice") {
   const auto view = heed::view(x);
   CHECK(elements(view.slice(1, 1, 2)) == std::vector<float>{1, 2, 5, 6, 9, 10});
   CHECK(view.slice(0, 3, 0).count() == 0);
-  CHECK_THROWS_WITH(view.slice(1, 3, 2), "View::slice: elements [3, 5) are outside of axis 1 of a view of shape (3, 4)");
+  CHECK_THROWS_WITH(view.slice(1, 3, 2),
+                    "View::slice: elements [3, 5) are outside of axis 1 of a view of shape (3, 4)");
   CHECK_THROWS_AS(view.slice(0, -1, 1), heed::Error);
   CHECK_THROWS_AS(view.slice(0, 1, -1), heed::Error);
 }
