@@ -96,6 +96,7 @@ class PanelAttention {
     const T* k = nullptr;
     const T* v = nullptr;
     Index k_stride = 0, v_stride = 0;
+    kernel::Upcoming next_keys;
   };
 
   // Takes keys from `key` on until the tile is full. False when none is left.
@@ -150,6 +151,7 @@ class PanelAttention {
     s.rows = std::min({stop - key, keys.count, values.count});
     s.k = in_place(keys, s.rows, p_.shape.width, key_copy_, s.k_stride);
     s.v = in_place(values, s.rows, p_.shape.value_width, value_copy_, s.v_stride);
+    s.next_keys = kernel::upcoming(keys.data + s.rows * keys.stride, keys.stride, keys.count - s.rows, p_.shape.width);
     rows_ += s.rows;
     key += s.rows;
     if (segments_ > 0) {
@@ -158,6 +160,7 @@ class PanelAttention {
           last.test == test && last.k + last.rows * last.k_stride == s.k && last.k_stride == s.k_stride &&
           last.v + last.rows * last.v_stride == s.v && last.v_stride == s.v_stride) {
         last.rows += s.rows;
+        last.next_keys = s.next_keys;
         return;
       }
     }
@@ -189,7 +192,7 @@ class PanelAttention {
       for (int v = 0; v < s.batches; ++v) highest[v] = Batch(-std::numeric_limits<T>::infinity());
       kernel::with_batches(s.batches, [&]<int NV>() {
         kernel::panel_dot<NV, T>(s.k, s.k_stride, s.rows, queries_ + s.first_batch * kLanes, p_.shape.width, scores,
-                                 highest);
+                                 highest, s.next_keys, kernel::upcoming(s.v, s.v_stride, s.rows, p_.shape.value_width));
       });
       if (!Problem::kPlain || s.test != 0) modify(s, highest);
       for (int v = 0; v < s.batches; ++v) top_[s.first_batch + v] = simd::max(top_[s.first_batch + v], highest[v]);

@@ -6,6 +6,9 @@
 // registers.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
+
 #include "heed/simd/batch.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -22,11 +25,32 @@ inline constexpr int kPanelWidth = kPanelBatches* simd::kLanes<T>;
 /// Rows of accumulators for NV batches: as many as leave registers for a row of the panel, a broadcast and, without
 /// FMA, a product.
 template <int NV>
-inline constexpr int kMicroRows = simd::kRegisters == 32 ? (NV == 4   ? 6
-                                                            : NV == 3 ? 8
-                                                            : NV == 2 ? 12
-                                                                      : 16)
-                                                         : (NV == 2 ? 6 : 8);
+inline constexpr int kMicroRows = simd::kRegisters == 32 && NV == 4   ? 6
+                                  : NV == 2 && simd::kRegisters == 16 ? 6
+                                                                      : 8;
+
+/// Rows that are read later: a kernel fetches some of them into the second-level cache with every block of its own.
+/// Rows that a broadcast reads are used for hundreds of cycles each, and no hardware prefetcher runs so far ahead (one
+/// panel of 64 queries over 4096 keys: 0.63 of peak without, 0.83 with).
+struct Upcoming {
+  const std::byte* data = nullptr;
+  Index stride = 0;  // bytes from row to row
+  Index width = 0;   // bytes of a row
+  Index rows = 0;
+
+  HEED_INLINE void fetch(Index first, Index count) const {
+#if defined(__GNUC__)
+    for (Index row = first; row < std::min(first + count, rows); ++row)
+      for (Index offset = 0; offset < width; offset += 64) __builtin_prefetch(data + row * stride + offset, 0, 2);
+#else
+    (void)first, (void)count;
+#endif
+  }
+};
+template <class U>
+Upcoming upcoming(const U* rows, Index stride, Index count, Index width) {
+  return {reinterpret_cast<const std::byte*>(rows), stride * Index(sizeof(U)), width * Index(sizeof(U)), count};
+}
 
 namespace detail {
 
@@ -47,7 +71,7 @@ HEED_INLINE void multiply(const T* a, Index row_step, Index depth_step, const T*
   for (Index k = 0; k < depth; ++k) {
     Batch<T> row[NV];
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) row[v] = simd::load_aligned(b + v * simd::kLanes<T>);
+    for (int v = 0; v < NV; ++v) row[v] = simd::in_register<T>(simd::load_aligned(b + v * simd::kLanes<T>));
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
       const Batch<T> scalar = simd::load_broadcast(a + r * row_step);
@@ -82,25 +106,27 @@ HEED_INLINE void for_row_blocks(Index rows, Step&& step) {
 /// panels. The column maxima are taken along: highest[v] becomes the larger of itself and column batch v's results.
 template <int NV, Real T>
 HEED_NOINLINE void panel_dot(const T* a, Index a_stride, Index rows, const T* b, Index depth, T* c,
-                             simd::Batch<T>* highest) {
+                             simd::Batch<T>* highest, const Upcoming& next = {}, const Upcoming& beside = {}) {
   using simd::Batch;
-  Batch<T> top[NV];
-#pragma GCC unroll 8
-  for (int v = 0; v < NV; ++v) top[v] = highest[v];
   detail::for_row_blocks<kMicroRows<NV>>(rows, [&]<int R>(Index j) {
+    next.fetch(j, R);
+    beside.fetch(j, R);
     Batch<T> acc[R][NV];
     detail::clear<T>(acc);
     detail::multiply<T>(a + j * a_stride, a_stride, 1, b, depth, acc);
+    // The maxima stay in memory between blocks: in registers they push the panel's row out of those, and every
+    // multiply-add then loads it again.
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) {
+      Batch<T> top = highest[v];
 #pragma GCC unroll 32
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v) {
+      for (int r = 0; r < R; ++r) {
         acc[r][v].store_aligned(c + (j + r) * kPanelWidth<T> + v * simd::kLanes<T>);
-        top[v] = simd::max(top[v], acc[r][v]);
+        top = simd::max(top, acc[r][v]);
       }
+      highest[v] = top;
+    }
   });
-#pragma GCC unroll 8
-  for (int v = 0; v < NV; ++v) highest[v] = top[v];
 }
 
 /// c[d][i] = c[d][i] * scale[i] + sum over j of a[j * a_stride + d] * b[j][i], for `rows` rows d, `depth` rows j and NV
