@@ -10,8 +10,55 @@ namespace heed::inline HEED_ISA {
 
 namespace kernel {
 
+namespace detail {
+
+// A square of the panel from `lanes` rows of the source; the last row stands in for those that do not exist. All
+// indices of `square` are constants, so that it lives in registers.
+template <bool kWhole, Real T, class U>
+HEED_INLINE void square_to_panel(const U* rows, Index row_stride, Index lanes, Index width, simd::Batch<T> factor,
+                                 T* panel) {
+  constexpr int w = simd::kLanes<T>;
+  simd::Batch<T> square[w];
+#pragma GCC unroll 16
+  for (int r = 0; r < w; ++r) {
+    const U* address = rows + std::min<Index>(r, lanes - 1) * row_stride;
+    square[r] = (kWhole ? simd::load_as<T>(address) : simd::load_partial<T>(address, width)) * factor;
+  }
+  simd::transpose<T>(square);
+#pragma GCC unroll 16
+  for (int r = 0; r < w; ++r)
+    if (kWhole || r < width) square[r].store_aligned(panel + r * kPanelWidth<T>);
+}
+
+template <bool kWhole, Real T, class U>
+HEED_INLINE void panel_to_square(const T* panel, simd::Batch<T> factor, Index lanes, Index width, U* rows,
+                                 Index row_stride, Index inner_stride) {
+  constexpr int w = simd::kLanes<T>;
+  simd::Batch<T> square[w];
+#pragma GCC unroll 16
+  for (int r = 0; r < w; ++r)
+    square[r] = kWhole || r < width ? simd::load_aligned(panel + r * kPanelWidth<T>) * factor : simd::Batch<T>(T(0));
+  simd::transpose<T>(square);
+#pragma GCC unroll 16
+  for (int r = 0; r < w; ++r) {
+    if (r >= lanes) break;
+    U* address = rows + r * row_stride;
+    if constexpr (kWhole && std::same_as<T, U>) {
+      square[r].store_unaligned(address);
+    } else if (inner_stride == 1) {
+      simd::store_partial<T>(square[r], address, width);
+    } else {
+      alignas(64) T elements[w];
+      square[r].store_aligned(elements);
+      for (Index e = 0; e < width; ++e) address[e * inner_stride] = static_cast<U>(elements[e]);
+    }
+  }
+}
+
+}  // namespace detail
+
 /// panel[d][i] = source[i * row_stride + d * inner_stride] * scale for `count` rows i and `depth` elements d. Columns
-/// up to the next multiple of kLanes are filled with 0.
+/// up to the next multiple of kLanes hold something finite or a row of the source again.
 template <Real T, class U>
 HEED_NOINLINE void rows_to_panel(const U* source, Index row_stride, Index inner_stride, Index count, Index depth,
                                  T scale, T* panel) {
@@ -20,25 +67,19 @@ HEED_NOINLINE void rows_to_panel(const U* source, Index row_stride, Index inner_
   for (Index i = 0; i < count; i += w) {
     const Index lanes = std::min(w, count - i);
     const U* rows = source + i * row_stride;
+    T* columns = panel + i;
     Index d = 0;
     if (inner_stride == 1) {
-      for (; d < depth; d += w) {
-        const Index width = std::min(w, depth - d);
-        simd::Batch<T> square[w];
-        for (Index r = 0; r < w; ++r) {
-          const U* address = rows + r * row_stride + d;
-          square[r] = r >= lanes   ? simd::Batch<T>(T(0))
-                      : width == w ? simd::load_as<T>(address) * factor
-                                   : simd::load_partial<T>(address, width) * factor;
-        }
-        simd::transpose<T>(square);
-        for (Index r = 0; r < width; ++r) square[r].store_aligned(panel + (d + r) * kPanelWidth<T> + i);
+      for (; d + w <= depth; d += w)
+        detail::square_to_panel<true>(rows + d, row_stride, lanes, w, factor, columns + d * kPanelWidth<T>);
+      if (depth - d > w / 4) {
+        detail::square_to_panel<false>(rows + d, row_stride, lanes, depth - d, factor, columns + d * kPanelWidth<T>);
+        d = depth;
       }
-    } else {
-      for (; d < depth; ++d)
-        (simd::load_strided<T>(rows + d * inner_stride, row_stride, lanes) * factor)
-            .store_aligned(panel + d * kPanelWidth<T> + i);
     }
+    for (; d < depth; ++d)
+      (simd::load_strided<T>(rows + d * inner_stride, row_stride, lanes) * factor)
+          .store_aligned(columns + d * kPanelWidth<T>);
   }
 }
 
@@ -50,22 +91,15 @@ HEED_NOINLINE void panel_to_rows(const T* panel, const T* scale, Index count, In
   for (Index i = 0; i < count; i += w) {
     const Index lanes = std::min(w, count - i);
     const simd::Batch<T> factor = simd::load_aligned(scale + i);
+    U* rows = target + i * row_stride;
     for (Index d = 0; d < depth; d += w) {
       const Index width = std::min(w, depth - d);
-      simd::Batch<T> square[w];
-      for (Index r = 0; r < w; ++r)
-        square[r] =
-            r < width ? simd::load_aligned(panel + (d + r) * kPanelWidth<T> + i) * factor : simd::Batch<T>(T(0));
-      simd::transpose<T>(square);
-      for (Index r = 0; r < lanes; ++r) {
-        U* address = target + (i + r) * row_stride + d * inner_stride;
-        if (inner_stride == 1) {
-          simd::store_partial<T>(square[r], address, width);
-        } else {
-          alignas(64) T elements[w];
-          square[r].store_aligned(elements);
-          for (Index e = 0; e < width; ++e) address[e * inner_stride] = static_cast<U>(elements[e]);
-        }
+      const T* columns = panel + d * kPanelWidth<T> + i;
+      if (width == w && inner_stride == 1) {
+        detail::panel_to_square<true>(columns, factor, lanes, w, rows + d, row_stride, 1);
+      } else {
+        detail::panel_to_square<false>(columns, factor, lanes, width, rows + d * inner_stride, row_stride,
+                                       inner_stride);
       }
     }
   }
