@@ -15,7 +15,7 @@ namespace heed::inline HEED_ISA {
 namespace detail {
 
 /// Keys of a tile: with 64 columns of float its scores fill 24 KiB, which stay in the first-level cache.
-inline constexpr Index kKeyTile = 96;
+inline constexpr Index kKeyTile = simd::kRegisters == 32 ? 96 : 256;
 
 template <class Problem>
 class PanelAttention {
