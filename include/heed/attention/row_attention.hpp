@@ -44,14 +44,16 @@ class RowAttention {
     states_ = frame_.take<RowState<T>>(rows_);
     sums_ = frame_.take<T>(rows_ * kLanes);
     std::fill(sums_, sums_ + rows_ * kLanes, T(0));
-    std::fill(queries_, queries_ + rows_ * width_, T(0));
     std::fill(out_, out_ + rows_ * value_width_, T(0));
+    ScratchFrame local;
+    T* scaled = local.take<T>(rows_ * width_);
     for (Index g = 0; g < rows_; ++g) {
       states_[g] = {};
       const auto* q = p_.q.at(b, head_of(g), query_of(g));
       for (Index d = 0; d < p_.shape.width; ++d)
-        queries_[g * width_ + d] = simd::widen<T>(q[d * p_.q.stride(3)]) * p_.scale;
+        scaled[g * width_ + d] = simd::widen<T>(q[d * p_.q.stride(3)]) * p_.scale;
     }
+    kernel::interleave_rows<T>(scaled, width_, rows_, p_.shape.width, queries_);
   }
 
   /// Runs over the visible keys of [begin, end).
@@ -135,11 +137,11 @@ class RowAttention {
 
   void dot_chunk(const RowRun<Key>& keys, Index count) {
     if (keys.inner == 1 || p_.shape.width <= 1) {
-      kernel::row_dot<T>(queries_, width_, rows_, keys.data, keys.stride, count, p_.shape.width, scores_, kKeyChunk);
+      kernel::row_dot<T>(queries_, rows_, keys.data, keys.stride, count, p_.shape.width, scores_, kKeyChunk);
     } else {
       if (!key_copy_) key_copy_ = frame_.take<T>(kKeyChunk * width_);
       kernel::copy_rows<T>(keys.data, keys.stride, keys.inner, count, p_.shape.width, key_copy_, width_);
-      kernel::row_dot<T>(queries_, width_, rows_, key_copy_, width_, count, p_.shape.width, scores_, kKeyChunk);
+      kernel::row_dot<T>(queries_, rows_, key_copy_, width_, count, p_.shape.width, scores_, kKeyChunk);
     }
   }
 

@@ -41,26 +41,41 @@ HEED_INLINE void fetch_row(const U* row, Index width) {
 }
 
 // Lane g * (kLanes / G) + x is the dot product of row g and key x. Key by key, because memory is read at its full speed
-// only in order: 14 GB/s with the rows of keys interleaved, 24 to 32 with one after the other.
-template <int G, Real T, class U>
-HEED_INLINE simd::Batch<T> dot_block(const T* q, Index q_stride, const U* const* keys, Index width) {
+// only in order: 14 GB/s with the rows of keys interleaved, 24 to 32 with one after the other. The rows are interleaved
+// (interleave_rows), so that one address register serves all of them: with one each, g++ spills.
+template <int G, Real T, class U, class KeyAt>
+HEED_INLINE simd::Batch<T> dot_block(const T* q, Index width, KeyAt&& key_at) {
   using simd::Batch;
   constexpr int w = simd::kLanes<T>, kKeys = w / G;
   Batch<T> acc[w];
 #pragma GCC unroll 16
   for (int i = 0; i < w; ++i) acc[i] = Batch<T>(T(0));
-  const auto dot = [&](const U* key, Batch<T>* sum) {
-    const auto step = [&](Index d, Batch<T> k) {
-#pragma GCC unroll 16
-      for (int g = 0; g < G; ++g)
-        sum[g * kKeys] = simd::fma(simd::load_aligned(q + g * q_stride + d), k, sum[g * kKeys]);
+  // Two keys at a time share each load of the rows: with one the loads, not the multiply-adds, would set the pace.
+  constexpr int kTogether = G > 1 ? 2 : 1;
+  const auto dot = [&](const U* key, const U* other, Batch<T>* sum) {
+    const T* row = q;
+    const auto step = [&](auto&& load) {
+      Batch<T> k[2];
+      k[0] = simd::in_register<T>(load(key));
+      if constexpr (kTogether == 2) k[1] = simd::in_register<T>(load(other));
+#pragma GCC unroll 4
+      for (int g = 0; g < G; ++g) {
+        const Batch<T> query = simd::in_register<T>(simd::load_aligned(row + g * w));
+#pragma GCC unroll 2
+        for (int x = 0; x < kTogether; ++x) sum[g * kKeys + x] = simd::fma(query, k[x], sum[g * kKeys + x]);
+      }
+      row += G * w;
+      key += w;
+      other += w;
     };
     Index d = 0;
-    for (; d + w <= width; d += w) step(d, simd::in_register<T>(simd::load_as<T>(key + d)));
-    if (d < width) step(d, simd::load_partial<T>(key + d, width - d));
+    for (; d + w <= width; d += w) step([](const U* address) { return simd::load_as<T>(address); });
+    if (d < width) step([&](const U* address) { return simd::load_partial<T>(address, width - d); });
   };
-  [&]<std::size_t... X>(std::index_sequence<X...>) { (dot(keys[X], acc + X), ...); }
-  (std::make_index_sequence<std::size_t(kKeys)>());
+  [&]<std::size_t... X>(std::index_sequence<X...>) {
+    (dot(key_at(int(X) * kTogether), key_at(int(X) * kTogether + kTogether - 1), acc + X * kTogether), ...);
+  }
+  (std::make_index_sequence<std::size_t(kKeys / kTogether)>());
   return simd::reduce_add_rows<T>(acc);
 }
 
@@ -78,21 +93,26 @@ HEED_INLINE void transpose_blocks(simd::Batch<T>* rows) {
 }
 
 template <int G, Real T, class U>
-HEED_NOINLINE void dot_group(const T* q, Index q_stride, const U* keys, Index key_stride, Index count, Index width,
-                             T* score, Index score_stride, Index ahead) {
+HEED_NOINLINE void dot_group(const T* q, const U* keys, Index key_stride, Index count, Index width, T* score,
+                             Index score_stride, Index ahead) {
   constexpr Index w = simd::kLanes<T>;
   constexpr int kKeys = int(w) / G;
   for (Index j = 0; j < count; j += w) {
     // Whole batches are stored, so that the next pass, which loads whole batches, need not wait for pieces of one. In
     // place of keys that do not exist the last one is taken again.
     simd::Batch<T> rows[G];
-#pragma GCC unroll 4
-    for (int b = 0; b < G; ++b) {
-      const U* block[kKeys];
-      for (int x = 0; x < kKeys; ++x) block[x] = keys + std::min(j + b * kKeys + x, count - 1) * key_stride;
+    const auto block = [&](int b, auto&& key_at) {
       if (ahead != 0)
-        for (int x = 0; x < kKeys; ++x) fetch_row(block[x] + ahead, width);
-      rows[b] = dot_block<G, T>(q, q_stride, block, width);
+        for (int x = 0; x < kKeys; ++x) fetch_row(key_at(x) + ahead, width);
+      rows[b] = dot_block<G, T, U>(q, width, key_at);
+    };
+    if (j + w <= count) {
+#pragma GCC unroll 4
+      for (int b = 0; b < G; ++b)
+        block(b, [first = keys + (j + b * kKeys) * key_stride, key_stride](int x) { return first + x * key_stride; });
+    } else {
+      for (int b = 0; b < G; ++b)
+        block(b, [&, b](int x) { return keys + std::min(j + b * kKeys + x, count - 1) * key_stride; });
     }
     transpose_blocks<G, kKeys, T>(rows);
 #pragma GCC unroll 4
@@ -158,13 +178,30 @@ HEED_INLINE void for_row_groups(Index rows, F&& f) {
 
 }  // namespace detail
 
-/// score[g][j] = sum over d of q[g][d] * keys[j * key_stride + d], for `rows` rows g and `count` keys j. q is padded
-/// with zeros to padded(width) and aligned; the keys' storage is widened in registers.
+/// Rows of `width` elements, `stride` apart, as row_dot reads them: groups of 4, 2 and 1 rows, batch by batch, padded
+/// with zeros to padded(width) elements a row.
+template <Real T>
+void interleave_rows(const T* rows, Index stride, Index count, Index width, T* interleaved) {
+  constexpr Index w = simd::kLanes<T>;
+  detail::for_row_groups<T>(count, [&]<int G>(Index first) {
+    T* group = interleaved + first * padded<T>(width);
+    for (Index d = 0; d < width; d += w)
+      for (Index g = 0; g < G; ++g) {
+        const T* from = rows + (first + g) * stride + d;
+        const auto x = width - d >= w ? simd::load(from) : simd::load_partial<T>(from, width - d);
+        x.store_aligned(group + d * G + g * w);
+      }
+  });
+}
+
+/// score[g][j] = sum over d of q[g][d] * keys[j * key_stride + d], for `rows` rows g, interleaved by interleave_rows,
+/// and `count` keys j. Scores are aligned and have room for whole batches of keys. The keys' storage is widened in
+/// registers.
 template <Real T, class U>
-void row_dot(const T* q, Index q_stride, Index rows, const U* keys, Index key_stride, Index count, Index width,
-             T* score, Index score_stride) {
+void row_dot(const T* q, Index rows, const U* keys, Index key_stride, Index count, Index width, T* score,
+             Index score_stride) {
   detail::for_row_groups<T>(rows, [&]<int G>(Index g) {
-    detail::dot_group<G, T>(q + g * q_stride, q_stride, keys, key_stride, count, width, score + g * score_stride,
+    detail::dot_group<G, T>(q + g * padded<T>(width), keys, key_stride, count, width, score + g * score_stride,
                             score_stride, g == 0 && G > 1 ? detail::fetch_distance<U>(width, key_stride) : 0);
   });
 }
