@@ -149,6 +149,11 @@ void attend(const D& device, const SoftmaxAttention<Score, Rule>& attention, con
                         target);
 }
 
+template <class Score, class Rule, TensorLike Q, KeyValueCache C, class UO, class L>
+void attend(const SoftmaxAttention<Score, Rule>& attention, const Q& q, const C& cache, const Into<UO, 4, L>& target) {
+  attend(Eigen::DefaultDevice(), attention, q, cache, target);
+}
+
 /// Appends k_new (B, Hk, N, D) and v_new (B, Hk, N, Dv) to the cache and attends to it with q (B, H, N, D), as if one
 /// token came after the other: no key that a query sees is overwritten before. Otherwise as attend(). On an error
 /// neither the cache nor the outputs have changed.
@@ -160,6 +165,11 @@ void append_and_attend(const D& device, const SoftmaxAttention<Score, Rule>& att
                 "heed::append_and_attend: q, k_new and v_new must have shape (B, heads, N, D)");
   detail::append_and_attend(device, attention, const_view(q), const_view(k_new), const_view(v_new), cache, target,
                             "append_and_attend");
+}
+template <class Score, class Rule, TensorLike Q, TensorLike K, TensorLike V, KeyValueCache C, class UO, class L>
+void append_and_attend(const SoftmaxAttention<Score, Rule>& attention, const Q& q, const K& k_new, const V& v_new,
+                       C& cache, const Into<UO, 4, L>& target) {
+  append_and_attend(Eigen::DefaultDevice(), attention, q, k_new, v_new, cache, target);
 }
 
 }  // namespace heed::inline HEED_ISA
