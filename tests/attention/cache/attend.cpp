@@ -24,11 +24,11 @@ bool same_bits(const A& a, const B& b) {
 }
 
 template <class Cache, class Attention, class Visible, class Score>
-double run(Cache cache, const Attention& attention, Visible&& visible, Score&& score,
-           const std::vector<Index>& pieces = {1, 30, 2}) {
-  const Stream stream(150);
+double run(Cache cache, const Attention& attention, Visible&& visible, Score&& score, Index length = 150,
+           const std::vector<Index>& first = {0, 9}) {
+  const Stream stream(length);
   return heed_test::run_stream(
-      cache, stream, {0, 9}, pieces,
+      cache, stream, first, {1, 30, 2},
       [&](const auto& q, const auto& k, const auto& v, auto& out) {
         heed::append_and_attend(attention, q, k, v, cache, heed::into(out));
       },
@@ -39,12 +39,13 @@ double run(Cache cache, const Attention& attention, Visible&& visible, Score&& s
 
 TEST_CASE("Scores with distances know the positions of a stream, also between the sinks and the window of a ring") {
   Tensor<float, 1> slopes(4);
-  slopes.setValues({0.5F, 0.25F, 0.125F, 0.01F});
-  CHECK(run(
-            RingCache<float>(2, 2, 5, 3, {.sink_tokens = 3, .window_size = 8}),
-            heed::softmax_attention(heed::alibi(slopes)),
-            [](Index, Index, Index x, Index z) { return z < 3 || z > x - 8; },
-            [&](double s, Index, Index h, Index x, Index z) { return s - double(slopes(h)) * double(x - z); }) < 4e-6);
+  slopes.setValues({0.5F, 0.25F, 0.125F, 0.0005F});
+  const auto attention = heed::softmax_attention(heed::alibi(slopes));
+  const RingCache<float> cache(2, 2, 5, 3, {.sink_tokens = 3, .window_size = 8});
+  const auto visible = [](Index, Index, Index x, Index z) { return z < 3 || z > x - 8; };
+  const auto score = [&](double s, Index, Index h, Index x, Index z) { return s - double(slopes(h)) * double(x - z); };
+  CHECK(run(cache, attention, visible, score) < 4e-6);
+  CHECK(run(cache, attention, visible, score, 3000, {2900, 1000}) < 4e-6);
 }
 
 TEST_CASE("A score of the user's own sees absolute keys") {
@@ -94,13 +95,12 @@ TEST_CASE("Scores without positions run over a folded ring") {
 TEST_CASE("A rule of the user's own joins that of the store") {
   const auto even = heed::visible([](const auto& at) { return (at.key() & 1) == 0; });
   CHECK(run(
-            PagedCache<float>(
-                [] {
-                  PagedCache<float> cache(20, 2, 16, 5, 3, 2, 10);
-                  for (int b = 0; b < 2; ++b)
-                    for (int i = 0; i < 10; ++i) cache.block_table(b, i) = 2 * i + b;
-                  return cache;
-                }()),
+            PagedCache<float>([] {
+              PagedCache<float> cache(20, 2, 16, 5, 3, 2, 10);
+              for (int b = 0; b < 2; ++b)
+                for (int i = 0; i < 10; ++i) cache.block_table(b, i) = 2 * i + b;
+              return cache;
+            }()),
             heed::softmax_attention(heed::window_left(20) && even),
             [](Index, Index, Index x, Index z) { return z >= x - 20 && z % 2 == 0; }, heed_test::kSame) < 4e-6);
   CHECK(run(
@@ -211,8 +211,9 @@ TEST_CASE("What is wrong with a call is said before anything has changed") {
   Tensor<float, 3> wrong_lse(2, 4, 1);
   CHECK_THROWS_WITH(call(attention, q, heed::into(out, wrong_lse)),
                     contains("append_and_attend: lse must have shape (2, 4, 2), got (2, 4, 1)"));
-  CHECK_THROWS_WITH(call(heed::softmax_attention({.scale = std::numeric_limits<double>::infinity()}), q, heed::into(out)),
-                    contains("append_and_attend: the scale must be finite"));
+  CHECK_THROWS_WITH(
+      call(heed::softmax_attention({.scale = std::numeric_limits<double>::infinity()}), q, heed::into(out)),
+      contains("append_and_attend: the scale must be finite"));
   CHECK_THROWS_WITH(call(heed::softmax_attention({.position_offset = 3}), q, heed::into(out)),
                     contains("append_and_attend: position_offset must be left out"));
   Tensor<float, 1> slopes(3);

@@ -12,12 +12,13 @@ using heed::test::contains;
 namespace {
 
 template <class T, class U>
-double run(Index length, const std::vector<Index>& pieces, Index width = 5, Index value_width = 3) {
+double run(Index length, const std::vector<Index>& pieces, Index width = 5, Index value_width = 3,
+           const std::vector<Index>& first = {0, 7}) {
   const heed_test::CacheStream<T, U> stream(length, width, value_width);
   ContiguousCache<U> cache(stream.batch, stream.kv_heads, length, width, value_width);
   const auto attention = heed::softmax_attention();
   return heed_test::run_stream(
-      cache, stream, {0, 7}, pieces,
+      cache, stream, first, pieces,
       [&](const auto& q, const auto& k, const auto& v, auto& out) {
         heed::append_and_attend(attention, q, k, v, cache, heed::into(out));
       },
@@ -30,6 +31,7 @@ TEST_CASE("Token by token and in pieces a contiguous cache gives attention over 
   CHECK(run<float, float>(63, {1}) < 4e-6);
   CHECK(run<float, float>(500, {17, 1, 100}) < 4e-6);
   CHECK(run<float, float>(200, {3, 1, 1, 33}, 17, 20) < 4e-6);
+  CHECK(run<float, float>(3000, {1, 3}, 5, 3, {2990, 1100}) < 4e-6);  // in several ranges of keys
   CHECK(run<double, double>(63, {1}) < 1e-13);
   CHECK(run<double, double>(150, {1, 40, 2}, 1, 1) < 1e-13);
 }
@@ -66,9 +68,11 @@ TEST_CASE("A contiguous cache refuses what does not fit and stays as it was") {
   const auto k = stream.tokens(stream.k, {3, 7}, 2), v = stream.tokens(stream.v, {3, 7}, 2);
   CHECK_THROWS_WITH(cache.append(k, v),
                     contains("contiguous_cache: batch 1 has 7 tokens, and 2 more do not fit into the capacity of 8"));
-  CHECK_THROWS_WITH(cache.append(v, v), contains("contiguous_cache: k_new must have shape (B, Hk, N, D) = (2, 2, 2, 5), "
-                                                 "got (2, 2, 2, 3)"));
-  CHECK_THROWS_WITH(cache.append(k, k), contains("v_new must have shape (B, Hk, N, Dv) = (2, 2, 2, 3), got (2, 2, 2, 5)"));
+  CHECK_THROWS_WITH(cache.append(v, v),
+                    contains("contiguous_cache: k_new must have shape (B, Hk, N, D) = (2, 2, 2, 5), "
+                             "got (2, 2, 2, 3)"));
+  CHECK_THROWS_WITH(cache.append(k, k),
+                    contains("v_new must have shape (B, Hk, N, Dv) = (2, 2, 2, 3), got (2, 2, 2, 5)"));
   CHECK(heed_test::holds(cache, stream, {3, 7}));
   CHECK(std::memcmp(k_before.data(), cache.k.data(), sizeof(float) * std::size_t(cache.k.size())) == 0);
   CHECK(std::memcmp(v_before.data(), cache.v.data(), sizeof(float) * std::size_t(cache.v.size())) == 0);

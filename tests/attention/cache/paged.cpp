@@ -27,12 +27,13 @@ PagedCache<U> paged(Index length, Index page_size, Index width, Index value_widt
 }
 
 template <class T, class U>
-double run(Index length, Index page_size, const std::vector<Index>& pieces, Index width = 5, Index value_width = 3) {
+double run(Index length, Index page_size, const std::vector<Index>& pieces, Index width = 5, Index value_width = 3,
+           const std::vector<Index>& first = {0, 7}) {
   const heed_test::CacheStream<T, U> stream(length, width, value_width);
   auto cache = paged<U>(length, page_size, width, value_width, unsigned(page_size));
   const auto attention = heed::softmax_attention();
   return heed_test::run_stream(
-      cache, stream, {0, 7}, pieces,
+      cache, stream, first, pieces,
       [&](const auto& q, const auto& k, const auto& v, auto& out) {
         heed::append_and_attend(attention, q, k, v, cache, heed::into(out));
       },
@@ -46,6 +47,7 @@ TEST_CASE("Token by token and in pieces a paged cache gives attention over all t
     CHECK(run<float, float>(63, page_size, {1}) < 4e-6);
     CHECK(run<float, float>(300, page_size, {17, 1, 100}) < 4e-6);
   }
+  CHECK(run<float, float>(3000, 100, {1, 3}, 5, 3, {2990, 1100}) < 4e-6);  // in several ranges of keys
   CHECK(run<float, float>(200, 17, {3, 1, 1, 33}, 17, 20) < 4e-6);
   CHECK(run<double, double>(150, 5, {1, 40, 2}, 1, 1) < 1e-13);
 }

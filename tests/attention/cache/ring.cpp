@@ -31,6 +31,7 @@ TEST_CASE("Token by token a ring gives attention over the sinks and the window, 
   CHECK(run<float, float>(200, 0, 7, {0, 0}, {1}) < 4e-6);
   CHECK(run<float, float>(200, 3, 7, {0, 5}, {1}) < 4e-6);
   CHECK(run<float, float>(60, 2, 1, {1, 30}, {1}) < 4e-6);
+  CHECK(run<float, float>(4000, 4, 2500, {3980, 2490}, {1}) < 4e-6);  // in several ranges of keys
   CHECK(run<double, double>(150, 4, 33, {0, 100}, {1}) < 1e-13);
 }
 
@@ -90,13 +91,15 @@ TEST_CASE("A ring refuses what does not fit and stays as it was") {
   CHECK(heed_test::holds(cache, stream, {3, 17}));
 
   cache.lengths(1) = std::numeric_limits<std::int32_t>::max() - 2;
-  CHECK_THROWS_WITH(cache.append(k, v), contains("ring_cache: batch 1 has 2147483645 tokens, and 3 more are beyond what "
-                                                 "int32 can count"));
+  CHECK_THROWS_WITH(cache.append(k, v),
+                    contains("ring_cache: batch 1 has 2147483645 tokens, and 3 more are beyond what "
+                             "int32 can count"));
   cache.options.sink_tokens = -1;
   CHECK_THROWS_WITH(cache.check(), contains("ring_cache: sink_tokens must be 0 or more, got -1"));
   cache.options = {2, 0};
   CHECK_THROWS_WITH(cache.check(), contains("ring_cache: window_size must be 1 or more, got 0"));
   cache.options = {2, 5};
-  CHECK_THROWS_WITH(cache.check(), contains("ring_cache: k must have shape (B, Hk, sink_tokens + window_size, D) with 2 "
-                                            "+ 5 rows, got (2, 2, 6, 5)"));
+  CHECK_THROWS_WITH(cache.check(),
+                    contains("ring_cache: k must have shape (B, Hk, sink_tokens + window_size, D) with 2 "
+                             "+ 5 rows, got (2, 2, 6, 5)"));
 }

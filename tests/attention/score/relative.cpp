@@ -32,8 +32,7 @@ double difference(Index n, Index m, const heed::RelativePositionOptions& options
   Tensor<T, 3> bias(heads, n, m);
   for (Index h = 0; h < heads; ++h)
     for (Index i = 0; i < n; ++i)
-      for (Index j = 0; j < m; ++j)
-        bias(h, i, j) = static_cast<T>(table(buckets(j - i - offset.value_or(m - n)), h));
+      for (Index j = 0; j < m; ++j) bias(h, i, j) = static_cast<T>(table(buckets(j - i - offset.value_or(m - n)), h));
   const heed::SoftmaxOptions softmax{.scale = 1, .position_offset = offset};
   const auto want = heed::softmax_attention(heed::bias(bias), softmax)(q, k, v);
   const auto got = heed::softmax_attention(heed::relative_position(table, options), softmax)(q, k, v);
@@ -70,8 +69,9 @@ TEST_CASE("In double, and with a table of another type") {
 TEST_CASE("The table is checked") {
   Tensor<float, 2> table(32, 3);
   table.setZero();
-  CHECK_THROWS_WITH(heed::relative_position(table, {.num_buckets = 8}),
-                    contains("relative_position: the table must have shape (num_buckets, H) with 8 buckets, got (32, 3)"));
+  CHECK_THROWS_WITH(
+      heed::relative_position(table, {.num_buckets = 8}),
+      contains("relative_position: the table must have shape (num_buckets, H) with 8 buckets, got (32, 3)"));
   CHECK_THROWS_WITH(heed::relative_position(table, {.max_distance = 4}),
                     contains("relative_position: max_distance must be more than 8"));
   const auto attention = heed::softmax_attention(heed::relative_position(table));

@@ -89,9 +89,10 @@ TEST_CASE("The fewest buckets") {
 
 TEST_CASE("Options out of range are named") {
   CHECK_THROWS_WITH(RelativeBuckets({true, 1, 128}, "here"), contains("here: num_buckets must be 1 or more, 2 or more "
-                                                                     "when bidirectional, got 1"));
+                                                                      "when bidirectional, got 1"));
   CHECK_THROWS_WITH(RelativeBuckets({false, 0, 128}, "here"), contains("got 0"));
-  CHECK_THROWS_WITH(RelativeBuckets({true, 32, 8}, "here"),
-                    contains("here: max_distance must be more than 8, the distances with a bucket of their own, got 8"));
+  CHECK_THROWS_WITH(
+      RelativeBuckets({true, 32, 8}, "here"),
+      contains("here: max_distance must be more than 8, the distances with a bucket of their own, got 8"));
   CHECK_THROWS_WITH(RelativeBuckets({true, 32, Index(1) << 31}, "here"), contains("max_distance must be below 2^31"));
 }
