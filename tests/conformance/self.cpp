@@ -1,9 +1,99 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adapters for the operators of mechanisms/self.md.
+#include "heed/self/alibi_slopes.hpp"
+#include "heed/self/kv_cache_attention.hpp"
+#include "heed/self/relative_position_bias.hpp"
+#include "heed/self/rotary_position_embedding.hpp"
 #include "registry.hpp"
 
 namespace conformance {
 
-void add_self([[maybe_unused]] Registry& add) {}
+namespace {
+
+heed::RotaryScaling rotary_scaling(const std::string& name) {
+  if (name == "none") return heed::RotaryScaling::kNone;
+  if (name == "linear") return heed::RotaryScaling::kLinear;
+  if (name == "ntk") return heed::RotaryScaling::kNtk;
+  if (name == "dynamic_ntk") return heed::RotaryScaling::kDynamicNtk;
+  if (name == "yarn") return heed::RotaryScaling::kYarn;
+  throw std::invalid_argument("no rotary scaling has the name " + name);
+}
+
+void add_rotary_position_embedding(Registry& add) {
+  add("rotary_position_embedding", []<class C>(C& c) {
+    heed::RotaryPositionEmbedding rope;
+    auto& options = rope.options;
+    options.rotary_dim = c.integer("rotary_dim");
+    if (c.has_attr("base")) options.base = c.number("base");
+    if (c.has_attr("interleaved")) options.interleaved = c.flag("interleaved");
+    if (c.has_attr("inverse")) options.inverse = c.flag("inverse");
+    if (c.has_attr("scaling")) options.scaling = rotary_scaling(c.text("scaling"));
+    if (c.has_attr("factor")) options.factor = c.number("factor");
+    if (c.has_attr("original_max_position")) options.original_max_position = c.integer("original_max_position");
+    if (c.has_attr("beta_fast")) options.beta_fast = c.number("beta_fast");
+    if (c.has_attr("beta_slow")) options.beta_slow = c.number("beta_slow");
+    options.attention_factor = c.number_or_null("attention_factor");
+    c.out("out", rope(c.in(rank<4>, "x"), c.indices(rank<2>, "positions")));
+  });
+}
+
+void add_alibi_slopes(Registry& add) {
+  add("alibi_slopes", []<class C>(C& c) { c.out("slopes", heed::alibi_slopes<Scalar<C>>(c.integer("num_heads"))); });
+}
+
+void add_relative_position_bias(Registry& add) {
+  add("relative_position_bias", []<class C>(C& c) {
+    heed::RelativePositionBias<Scalar<C>> relative;
+    if (c.has_attr("bidirectional")) relative.options.bidirectional = c.flag("bidirectional");
+    if (c.has_attr("num_buckets")) relative.options.num_buckets = c.integer("num_buckets");
+    if (c.has_attr("max_distance")) relative.options.max_distance = c.integer("max_distance");
+    const Index n = c.integer("query_length"), m = c.integer("key_length");
+    const Index offset = c.has_attr("query_offset") ? c.integer("query_offset") : 0;
+    c.parameters(relative);
+    c.out("bias", relative(n, m, offset));
+    c.out("buckets", relative.buckets(n, m, offset));
+  });
+}
+
+template <class C, class Cache>
+void decode(C& c, Cache cache) {
+  heed::KvCacheAttention attention;
+  attention.options.scale = c.number_or_null("scale");
+  if (c.has_attr("softcap")) attention.options.softcap = c.number("softcap");
+  if (c.has_attr("rope_base")) attention.options.rope_base = c.number("rope_base");
+  c.out("out", attention(c.in(rank<4>, "q"), c.in(rank<4>, "k_new"), c.in(rank<4>, "v_new"), cache));
+  c.out("k_cache", cache.k);
+  c.out("v_cache", cache.v);
+  c.out("cache_len", cache.lengths);
+}
+
+void add_kv_cache_attention(Registry& add) {
+  add("kv_cache_attention", []<class C>(C& c) {
+    using T = Scalar<C>;
+    auto k = c.in(rank<4>, "k_cache"), v = c.in(rank<4>, "v_cache");
+    auto lengths = c.indices(rank<1>, "cache_len");
+    const std::string layout = c.text("layout");
+    if (layout == "contiguous") {
+      decode(c, heed::ContiguousCache<T>(std::move(k), std::move(v), std::move(lengths)));
+    } else if (layout == "ring") {
+      const Index sinks = c.has_attr("sink_tokens") ? c.integer("sink_tokens") : 0;
+      decode(c, heed::RingCache<T>(std::move(k), std::move(v), std::move(lengths),
+                                   {.sink_tokens = sinks, .window_size = c.integer("window_size")}));
+    } else if (layout == "paged") {
+      decode(c, heed::PagedCache<T>(std::move(k), std::move(v), c.indices(rank<2>, "block_table"), std::move(lengths)));
+    } else {
+      throw std::invalid_argument("no cache layout has the name " + layout);
+    }
+  });
+}
+
+}  // namespace
+
+void add_self(Registry& add) {
+  add_rotary_position_embedding(add);
+  add_alibi_slopes(add);
+  add_relative_position_bias(add);
+  add_kv_cache_attention(add);
+}
 
 }  // namespace conformance

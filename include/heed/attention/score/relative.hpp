@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// A learned bias per head and bucket of relative positions, without a tensor of queries by keys.
+#pragma once
+
+#include <memory>
+
+#include "heed/attention/score/modifier.hpp"
+#include "heed/attention/score/relative_buckets.hpp"
+
+namespace heed::inline HEED_ISA {
+
+/// The bias depends on j - p_i alone and stays the same beyond the farthest bucket's start: per head one short row over
+/// distances, once ascending for lanes over keys and once descending for lanes over queries, so that either is one
+/// contiguous load.
+template <class U>
+class RelativePositionScore : public ScoreModifierBase {
+ public:
+  static constexpr bool kMayHide = false;
+
+  RelativePositionScore(const View<const U, 2>& table, const RelativePositionOptions& options) : heads_(table.size(1)) {
+    constexpr std::string_view where = "relative_position";
+    const RelativeBuckets buckets(options, where);
+    require(table.size(0) == options.num_buckets, where, "the table must have shape (num_buckets, H) with ",
+            options.num_buckets, " buckets, got ", shape_text(table.sizes));
+    for (Index bucket = 0; bucket < table.size(0); ++bucket)
+      for (Index h = 0; h < heads_; ++h)
+        require(std::isfinite(simd::widen<double>(table(bucket, h))), where, "the table must be finite, element (",
+                bucket, ", ", h, ") is ", table(bucket, h), "; visibility is for rules");
+    // A batch that starts at either end lies in the far bucket with all its lanes.
+    reach_ = buckets.farthest() + kMargin;
+    const Index length = 2 * reach_ + kMargin;
+    auto rows = std::make_shared<Tensor<U, 3>>(2, heads_, length);
+    for (Index x = 0; x < length; ++x) {
+      const Index key_order = buckets(x - reach_), query_order = buckets(reach_ - x);
+      for (Index h = 0; h < heads_; ++h) {
+        (*rows)(0, h, x) = table(key_order, h);
+        (*rows)(1, h, x) = table(query_order, h);
+      }
+    }
+    rows_ = std::move(rows);
+  }
+
+  void check(const AttentionShape& shape) const {
+    require(heads_ == shape.heads, "relative_position",
+            "the table must have shape (num_buckets, H) with H = ", shape.heads, ", got ", heads_, " heads");
+  }
+
+  template <class S, Real T, Lanes L>
+  HEED_INLINE S operator()(S s, const At<T, L>& at) const {
+    const Index ahead = at.first_key - at.first_query - at.offset;  // j - p_i of the first lane
+    const Index start = std::clamp(L == Lanes::kKeys ? ahead : -ahead, -reach_, reach_) + reach_;
+    const U* row = rows_->data() + ((L == Lanes::kKeys ? 0 : heads_) + at.head) * rows_->dimension(2);
+    return s + simd::load_as<T>(row + start);
+  }
+
+ private:
+  static constexpr Index kMargin = simd::kLanes<float>;
+
+  Index heads_, reach_ = 0;
+  std::shared_ptr<const Tensor<U, 3>> rows_;  // shared by copies
+};
+
+/// s + table[bucket(j - p_i), h] (Raffel et al. 2020, T5): the operator RelativePositionBias fused into the attention,
+/// equal to bias(relative_position_bias) without its (H, N, M) memory. `table`: (num_buckets, H), finite; float,
+/// double, bfloat16 or half; copied when the modifier is made. Positions are the attention's, p_i = i + M - N unless
+/// SoftmaxOptions::position_offset says otherwise. T5 itself has scale = 1. Throws heed::Error for a table of another
+/// shape or with a value that is not finite, and for options out of range. Cost: one load per batch of scores.
+template <TensorLike X>
+auto relative_position(const X& table, const RelativePositionOptions& options = {}) {
+  static_assert(kRankOf<X> == 2, "heed::relative_position: the table has two axes, (num_buckets, H)");
+  return RelativePositionScore<ScalarOf<X>>(const_view(table), options);
+}
+
+}  // namespace heed::inline HEED_ISA
