@@ -95,6 +95,19 @@ HEED_INLINE Batch<T> load_strided(const U* address, Index stride, Index count) {
   return load_aligned(lanes);
 }
 
+/// Lane i from address[i * stride] as an integer, for the first `count` lanes; the others are 0.
+template <Real T>
+HEED_INLINE IndexBatch<T> load_integers(const std::int32_t* address, Index stride, Index count) {
+  if (stride == 0) return IndexBatch<T>(IndexLane<T>(*address));
+  if constexpr (std::same_as<IndexLane<T>, std::int32_t>) {
+    if (stride == 1 && count >= kLanes<T>) return IndexBatch<T>::load_unaligned(address);
+  }
+  alignas(64) IndexLane<T> lanes[kLanes<T>] = {};
+  const Index n = count < kLanes<T> ? count : Index(kLanes<T>);
+  for (Index i = 0; i < n; ++i) lanes[i] = IndexLane<T>(address[i * stride]);
+  return IndexBatch<T>::load_aligned(lanes);
+}
+
 }  // namespace simd
 
 }  // namespace heed::inline HEED_ISA
