@@ -158,7 +158,7 @@ struct BlockMask : VisibilityRuleBase {
 template <TensorLike X>
 auto block_mask(const X& mask, Index q_block_size, Index k_block_size) {
   require(q_block_size > 0 && k_block_size > 0 && std::max(q_block_size, k_block_size) < (Index(1) << 31), "block_mask",
-          "block sizes must be 1 or more, got ", q_block_size, " and ", k_block_size);
+          "block sizes must be 1 or more and below 2^31, got ", q_block_size, " and ", k_block_size);
   using Blocks = detail::EqualBlocks;
   return BlockMask<Blocks>{
       {}, detail::bytes_of(mask).template promote<4>(), Blocks(q_block_size), Blocks(k_block_size)};

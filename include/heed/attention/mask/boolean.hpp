@@ -130,11 +130,13 @@ struct KeyMask : VisibilityRuleBase {
     if (key >= tile.keys) return {Seen::kNone, kEndless};
     const bool set = *at(tile.batch, key) != 0;
     if (step(1) == 0) return {set ? Seen::kAll : Seen::kNone, kEndless};
+    const auto same = [&](Index j) { return (*at(tile.batch, j) != 0) == set; };
     // What is hidden is scanned to its end, since that is skipped in one go; what is seen comes back tile by tile.
     const Index limit = set ? std::min(tile.keys, key + detail::kMaskRun) : tile.keys;
-    Index end = key + 1;
-    while (end < limit && (*at(tile.batch, end) != 0) == set) ++end;
-    if (end - key >= detail::kMaskGranule || end == tile.keys) return {set ? Seen::kAll : Seen::kNone, end};
+    Index begin = key, end = key + 1;
+    while (end < limit && same(end)) ++end;
+    while (begin > 0 && end - begin < detail::kMaskGranule && same(begin - 1)) --begin;
+    if (end - begin >= detail::kMaskGranule || end == tile.keys) return {set ? Seen::kAll : Seen::kNone, end};
     return {Seen::kSome, std::min(tile.keys, key + detail::kMaskGranule)};
   }
 };

@@ -155,8 +155,8 @@ struct BlockCausal : VisibilityRuleBase {
 /// Key j is visible to query i up to the end of i's block: j < (floor(i / block_size) + 1) * block_size, blocks of
 /// 1 <= block_size < 2^31 tokens counted from token 0.
 inline BlockCausal block_causal(Index block_size) {
-  require(block_size > 0 && block_size < (Index(1) << 31), "block_causal", "the block size must be 1 or more, got ",
-          block_size);
+  require(block_size > 0 && block_size < (Index(1) << 31), "block_causal",
+          "the block size must be 1 or more and below 2^31, got ", block_size);
   return {{}, Divider(block_size)};
 }
 

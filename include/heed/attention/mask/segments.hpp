@@ -38,7 +38,7 @@ struct Segments : VisibilityRuleBase {
     if (end > key) return {Seen::kNone, end};
     const std::int32_t id = keys(tile.batch, key);
     bool any = low == id || high == id;
-    for (Index i = tile.first + 1; !any && i < tile.last; ++i) any = queries(tile.batch, i) == id;
+    for (Index i = tile.first; !any && i < tile.last; ++i) any = queries(tile.batch, i) == id;
     // What is seen is scanned again for every tile of keys, so not too far at a time.
     constexpr Index kScan = 128;
     const Index limit = any ? std::min(tile.keys, key + kScan) : tile.keys;
