@@ -185,7 +185,10 @@ auto causal_blockwise(const Lengths& lengths) {
 }
 
 /// j < prefix or j <= i, by position (j <= i + M - N) where N and M differ.
-inline auto prefix_lm(Index prefix) { return causal() || sink_tokens(prefix); }
+inline auto prefix_lm(Index prefix) {
+  require(prefix >= 0, "prefix_lm", "the prefix must be 0 or more, got ", prefix);
+  return causal() || sink_tokens(prefix);
+}
 
 /// doc(i) = doc(j) and (j is among the first `prefix` tokens of its document or j <= i).
 template <class Lengths>
@@ -209,6 +212,7 @@ inline auto sliding_window(Index left, Index right) {
 
 /// i < global_tokens or j < global_tokens or a sliding_window() (Longformer's mask, Beltagy et al. 2020).
 inline auto global_sliding_window(Index global_tokens, Index left, Index right) {
+  require(global_tokens >= 0, "global_sliding_window", "global_tokens must be 0 or more, got ", global_tokens);
   return query_range(0, global_tokens) || sink_tokens(global_tokens) || sliding_window(left, right);
 }
 
