@@ -1,9 +1,80 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adapters for the operators of mechanisms/local_linear.md.
+#include "heed/attention/merge.hpp"
+#include "heed/self/attention_mask.hpp"
+#include "heed/self/masked_attention.hpp"
+#include "heed/sparse/variable_block_sparse_attention.hpp"
 #include "registry.hpp"
 
 namespace conformance {
 
-void add_local_linear([[maybe_unused]] Registry& add) {}
+namespace {
+
+void add_attention_mask(Registry& add) {
+  add("attention_mask", []<class C>(C& c) {
+    const auto window = c.integers("window");
+    const heed::AttentionMask mask{{.pattern = heed::mask_pattern(c.text("pattern")),
+                                    .window = {window.at(0), window.at(1)},
+                                    .doc_lengths = c.integers("doc_lengths"),
+                                    .prefix = c.integer("prefix"),
+                                    .global_tokens = c.integer("global_tokens"),
+                                    .block_size = c.integer("block_size")}};
+    const Index n = c.integer("n");
+    c.out("mask", mask(n, c.integer_or_null("m").value_or(n)));
+  });
+}
+
+void add_masked_attention(Registry& add) {
+  add("masked_attention", []<class C>(C& c) {
+    const heed::MaskedAttention attend{{.scale = c.number_or_null("scale")}};
+    const auto q = c.in(rank<4>, "q"), k = c.in(rank<4>, "k"), v = c.in(rank<4>, "v");
+    const auto both = [&] {
+      if (!c.has_in("mask")) return attend.with_lse(q, k, v);
+      switch (c.shape("mask").size()) {
+        case 2:
+          return attend.with_lse(q, k, v, c.mask(rank<2>, "mask"));
+        case 3:
+          return attend.with_lse(q, k, v, c.mask(rank<3>, "mask"));
+        default:
+          return attend.with_lse(q, k, v, c.mask(rank<4>, "mask"));
+      }
+    }();
+    c.out("out", std::get<0>(both));
+    if (c.flag("return_lse")) c.out("lse", std::get<1>(both));
+  });
+}
+
+void add_variable_block_sparse_attention(Registry& add) {
+  add("variable_block_sparse_attention", []<class C>(C& c) {
+    const heed::VariableBlockSparseAttention attend{{.q_block_size = c.integer("q_block_size"),
+                                                     .k_block_size = c.integer("k_block_size"),
+                                                     .scale = c.number_or_null("scale")}};
+    const auto q = c.in(rank<4>, "q"), k = c.in(rank<4>, "k"), v = c.in(rank<4>, "v");
+    const auto mask = c.mask(rank<3>, "block_mask");
+    const auto both = c.has_in("q_block_lengths")
+                          ? attend.with_lse(q, k, v, mask, c.indices(rank<2>, "q_block_lengths"),
+                                            c.indices(rank<2>, "k_block_lengths"))
+                          : attend.with_lse(q, k, v, mask);
+    c.out("out", std::get<0>(both));
+    c.out("lse", std::get<1>(both));
+  });
+}
+
+void add_merge_attention_states(Registry& add) {
+  add("merge_attention_states", []<class C>(C& c) {
+    const auto [out, lse] = heed::merge_attention_states(c.in(rank<5>, "outputs"), c.in(rank<4>, "lses"));
+    c.out("out", out);
+    c.out("lse", lse);
+  });
+}
+
+}  // namespace
+
+void add_local_linear(Registry& add) {
+  add_attention_mask(add);
+  add_masked_attention(add);
+  add_variable_block_sparse_attention(add);
+  add_merge_attention_states(add);
+}
 
 }  // namespace conformance
