@@ -6,6 +6,32 @@
 
 namespace heed::inline HEED_ISA {
 
+namespace detail {
+
+// Scores to exponentials on an aligned row of whole batches; returns their sum, the extra logit's with it.
+template <Real T>
+T weigh_row(T* row, Index width, T sink) {
+  using Batch = simd::Batch<T>;
+  constexpr T kNone = -std::numeric_limits<T>::infinity();
+  constexpr Index w = simd::kLanes<T>;
+  Batch top(sink);
+  for (Index j = 0; j < width; j += w) top = simd::max(top, simd::load_aligned(row + j));
+  const T m = simd::reduce_max<T>(top) * kernel::kLog2E<T>;
+  const T shift = m == kNone ? T(0) : m;
+  Batch sum(T(0));
+  for (Index j = 0; j < width; j += w) {
+    const Batch x = simd::load_aligned(row + j);
+    // A hidden key keeps weight 0 in a row that is NaN.
+    const Batch p = simd::select(x == Batch(kNone), Batch(T(0)),
+                                 simd::exp2_nonpositive(simd::fma(x, Batch(kernel::kLog2E<T>), Batch(-shift))));
+    sum = sum + p;
+    p.store_aligned(row + j);
+  }
+  return simd::reduce_add<T>(sum) + (sink == kNone ? T(0) : std::exp2(sink * kernel::kLog2E<T> - shift));
+}
+
+}  // namespace detail
+
 /// weights(b, h, i, j) = exp(score) / Z over the visible keys, by which `attend` of the same score, rule and options
 /// mixes the values: attend(q, k, v) is weights times v, up to rounding.
 ///
@@ -79,12 +105,7 @@ void attention_weights(const D& device, const SoftmaxAttention<Score, Rule>& att
     for (Index head = h; head < h + some; ++head)
       for (Index query = i; query < i + count; ++query) {
         T* p = row(head, query);
-        const T sink = problem.sink(b, head);
-        T top = sink;
-        for (Index j = 0; j < shape.keys; ++j) top = p[j] > top ? p[j] : top;
-        const T shift = top == -std::numeric_limits<T>::infinity() ? T(0) : top * kernel::kLog2E<T>;
-        T sum = kernel::row_exponentials<T>(p, shape.keys, shift);
-        if (sink != -std::numeric_limits<T>::infinity()) sum += std::exp2(sink * kernel::kLog2E<T> - shift);
+        const T sum = detail::weigh_row<T>(p, width, problem.sink(b, head));
         for (Index j = 0; j < shape.keys; ++j)
           weights(b, head, query, j) = static_cast<ScalarOf<W>>(p[j] == T(0) ? T(0) : p[j] / sum);
       }

@@ -169,8 +169,9 @@ void gemm(const D& device, const View<const UA, 2>& a, const View<const UB, 2>& 
   }
 }
 
-/// Tokens up to which gemm_few is the faster one (768 x 768 weights, GFLOP/s of it and of gemm: 16 lanes 32 and 8 for
-/// one token, 67 and 44 for 8, 67 and 81 for 16; 8 lanes 33 and 11 for one, 67 and 44 for 4, 69 and 88 for 8).
+/// Tokens up to which gemm_few is the faster one (768 x 768 weights of float, GFLOP/s of it and of gemm: with 16 lanes 45
+/// and 5 for one token, 69 and 40 for 8, 76 and 81 for 16; with 8 lanes 21 and 11 for one, 54 and 45 for 4, 51 and 81
+/// for 8).
 template <Real T>
 inline constexpr Index kFewTokens = std::max(1, simd::kLanes<T> / 2);
 
@@ -195,12 +196,14 @@ void gemm_few(const D& device, const View<const UA, 2>& a, const View<const UB, 
       const Index output = unit * chunk, some = std::min(chunk, outputs - output);
       ScratchFrame frame;
       T* sum = frame.take<T>(count * chunk);
-      if (b.stride(1) == 1 || depth <= 1) {
-        row_dot<T>(rows, width, count, b.at(output), b.stride(0), some, outputs - output, depth, sum, chunk);
+      if (depth == 0) {
+        std::fill_n(sum, count * chunk, T(0));
+      } else if (b.stride(1) == 1) {
+        row_dot<T>(rows, width, count, b.at(output), b.stride(0), some, depth, sum, chunk);
       } else {
         T* copy = frame.take<T>(some * width);
         copy_rows<T>(b.at(output), b.stride(0), b.stride(1), some, depth, copy, width);
-        row_dot<T>(rows, width, count, copy, width, some, some, depth, sum, chunk);
+        row_dot<T>(rows, width, count, copy, width, some, depth, sum, chunk);
       }
       for (Index r = 0; r < count; ++r)
         for (Index o = 0; o < some; ++o) {
