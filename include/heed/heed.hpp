@@ -2,19 +2,7 @@
 // Everything.
 #pragma once
 
-#include "heed/attention/cache/attend.hpp"
-#include "heed/attention/mask/blocks.hpp"
-#include "heed/attention/mask/boolean.hpp"
-#include "heed/attention/mask/dense.hpp"
-#include "heed/attention/mask/documents.hpp"
-#include "heed/attention/mask/segments.hpp"
-#include "heed/attention/mask/window_2d.hpp"
-#include "heed/attention/merge.hpp"
-#include "heed/attention/score/relative.hpp"
-#include "heed/attention/softmax_attention.hpp"
+#include "heed/attention.hpp"
 #include "heed/core/safetensors.hpp"
-#include "heed/self/attention_mask.hpp"
-#include "heed/self/masked_attention.hpp"
-#include "heed/self/self.hpp"
-#include "heed/sparse/block_sparse_attention.hpp"
-#include "heed/sparse/variable_block_sparse_attention.hpp"
+#include "heed/self.hpp"
+#include "heed/sparse.hpp"
