@@ -14,7 +14,8 @@ namespace heed::inline HEED_ISA {
 struct SoftmaxOptions {
   /// Factor of q.k; none: 1 / sqrt(D).
   std::optional<double> scale = std::nullopt;
-  /// position(query i) = i + position_offset; none: M - N, or key_lengths' lengths[b] - N. 0 aligns at the top left.
+  /// position(query i) = i + position_offset, within 2^29 of 0; none: M - N, or key_lengths' lengths[b] - N. 0 aligns
+  /// at the top left.
   std::optional<Index> position_offset = std::nullopt;
 };
 
@@ -167,7 +168,11 @@ struct SoftmaxAttention {
       const std::array<Index, 3> rows{shape.batch, shape.heads, shape.queries};
       require(lse.sizes == rows, kName, "lse must have shape ", shape_text(rows), ", got ", shape_text(lse.sizes));
     }
-    require(!options.scale || std::isfinite(*options.scale), kName, "the scale must be finite");
+    require(!options.scale || std::isfinite(T(*options.scale)), kName, "the scale must be finite, got ",
+            options.scale.value_or(0));
+    const Index moved = options.position_offset.value_or(0);
+    require(moved >= -(Index(1) << 29) && moved <= Index(1) << 29, kName,
+            "position_offset must be within 2^29 of 0, got ", moved);
     detail::check_part(score, shape);
     detail::check_part(rule, shape);
 
