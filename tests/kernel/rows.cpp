@@ -23,7 +23,7 @@ namespace {
 template <class T, class U>
 void check_dot(Index rows, Index width, Index count, Index gap) {
   CAPTURE(rows, width, count, gap);
-  const Index padded = kernel::padded<T>(width), stride = width + gap, score_stride = count + 3;
+  const Index padded = kernel::padded<T>(width), stride = width + gap, score_stride = kernel::padded<T>(count + 3);
   Noise noise(unsigned(rows * 10000 + width * 100 + count));
   AlignedRow<T> q(rows * padded, T(0));
   for (Index g = 0; g < rows; ++g)
@@ -31,8 +31,8 @@ void check_dot(Index rows, Index width, Index count, Index gap) {
   const Guarded<U> keys(std::size_t((count - 1) * stride + width), width % 2 == 0 ? Edge::kBegin : Edge::kEnd);
   for (U& x : keys) x = static_cast<U>(noise());
   AlignedRow<T> score(rows * score_stride);
-  kernel::row_dot<T>(q.data(), padded, rows, static_cast<const U*>(keys.data()), stride, count, count, width,
-                     score.data(), score_stride);
+  kernel::row_dot<T>(q.data(), padded, rows, static_cast<const U*>(keys.data()), stride, count, width, score.data(),
+                     score_stride);
   for (Index g = 0; g < rows; ++g) {
     for (Index j = 0; j < count; ++j) {
       double expected = 0;
@@ -40,7 +40,7 @@ void check_dot(Index rows, Index width, Index count, Index gap) {
         expected += double(q[g * padded + d]) * double(static_cast<float>(keys[std::size_t(j * stride + d)]));
       REQUIRE(double(score[g * score_stride + j]) == expected);
     }
-    for (Index j = count; j < score_stride; ++j) REQUIRE(std::isnan(score[g * score_stride + j]));
+    for (Index j = kernel::padded<T>(count); j < score_stride; ++j) REQUIRE(std::isnan(score[g * score_stride + j]));
   }
   REQUIRE(score.intact());
 }
@@ -95,22 +95,23 @@ void check_all() {
 template <class T>
 void check_same_bits() {
   constexpr Index width = 45, count = 23, rows = 7;
-  const Index padded = kernel::padded<T>(width);
+  const Index padded = kernel::padded<T>(width), wide = kernel::padded<T>(count);
   std::mt19937 engine(5);
   std::normal_distribution<double> normal;
-  AlignedRow<T> q(rows * padded, T(0)), p(rows * count), all(rows * count), one(count), sums(rows * padded, T(0)),
+  AlignedRow<T> q(rows * padded, T(0)), p(rows * count), all(rows * wide), one(wide), sums(rows * padded, T(0)),
       sum(padded, T(0));
   for (Index g = 0; g < rows; ++g)
     for (Index d = 0; d < width; ++d) q[g * padded + d] = T(normal(engine));
   std::vector<T> keys(std::size_t(count * width));
   for (T& x : keys) x = T(normal(engine));
   for (Index i = 0; i < rows * count; ++i) p[i] = T(normal(engine));
-  kernel::row_dot<T>(q.data(), padded, rows, keys.data(), width, count, count, width, all.data(), count);
+  kernel::row_dot<T>(q.data(), padded, rows, keys.data(), width, count, width, all.data(), wide);
   kernel::row_mix<T>(p.data(), count, rows, keys.data(), width, count, width, sums.data(), padded);
   for (Index g = 0; g < rows; ++g) {
-    for (Index j = 0; j < count; ++j)
-      kernel::row_dot<T>(q.data() + g * padded, padded, 1, keys.data() + j * width, width, 1, 1, width, &one[j], count);
-    REQUIRE(std::memcmp(one.data(), all.data() + g * count, std::size_t(count) * sizeof(T)) == 0);
+    for (Index j = 0; j < count; ++j) {
+      kernel::row_dot<T>(q.data() + g * padded, padded, 1, keys.data() + j * width, width, 1, width, one.data(), wide);
+      REQUIRE(std::memcmp(one.data(), all.data() + g * wide + j, sizeof(T)) == 0);
+    }
     std::fill_n(sum.data(), padded, T(0));
     for (Index j = 0; j < count; ++j)
       kernel::row_mix<T>(&p[g * count + j], count, 1, keys.data() + j * width, width, 1, width, sum.data(), padded);
@@ -131,14 +132,14 @@ TEMPLATE_TEST_CASE("Keys in any order of memory", "", float, double) {
   using T = TestType;
   constexpr Index width = 19, count = 7;
   const Index padded = kernel::padded<T>(width);
-  AlignedRow<T> q(padded, T(0)), score(count);
+  AlignedRow<T> q(padded, T(0)), score(kernel::padded<T>(count));
   for (Index d = 0; d < width; ++d) q[d] = 1;
   std::vector<T> keys;
   for (Index j = 0; j < count; ++j)
     for (Index d = 0; d < width; ++d) keys.push_back(T(j));
-  kernel::row_dot<T>(q.data(), padded, 1, keys.data() + (count - 1) * width, -width, count, count, width, score.data(),
-                     count);
+  kernel::row_dot<T>(q.data(), padded, 1, keys.data() + (count - 1) * width, -width, count, width, score.data(),
+                     score.size());
   for (Index j = 0; j < count; ++j) CHECK(score[j] == T(width * (count - 1 - j)));
-  kernel::row_dot<T>(q.data(), padded, 1, keys.data() + width, 0, count, count, width, score.data(), count);
+  kernel::row_dot<T>(q.data(), padded, 1, keys.data() + width, 0, count, width, score.data(), score.size());
   for (Index j = 0; j < count; ++j) CHECK(score[j] == T(width));
 }

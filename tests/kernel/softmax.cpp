@@ -74,32 +74,16 @@ void check_panel() {
 TEST_CASE("panel_exponentials of float") { check_panel<float, 1>(); }
 TEST_CASE("panel_exponentials of double") { check_panel<double, 1>(); }
 
-TEMPLATE_TEST_CASE("row_exponentials", "", float, double) {
+TEMPLATE_TEST_CASE("An exponential of NaN is NaN, and so is the sum of its column", "", float, double) {
   using T = TestType;
-  for (Index count = 0; count <= 70; ++count) {
-    CAPTURE(count);
-    const auto scores = some_scores<T>(count, unsigned(count));
-    AlignedRow<T> row(count);
-    std::copy(scores.begin(), scores.end(), row.data());
-    const T sum = kernel::row_exponentials<T>(row.data(), count, T(1.5));
-    double total = 0;
-    for (Index j = 0; j < count; ++j) {
-      const T score = scores[std::size_t(j)];
-      const double expected = score == -kInfinity<T> ? 0. : std::exp(double(score)) * std::exp2(-1.5);
-      REQUIRE(std::fabs(double(row[j]) - expected) <= (score == -kInfinity<T> ? 0. : tolerance(score)));
-      total += double(row[j]);
-    }
-    REQUIRE(std::fabs(double(sum) - total) <= total * 70 * double(std::numeric_limits<T>::epsilon()));
-    REQUIRE(row.intact());
-  }
-}
-
-TEMPLATE_TEST_CASE("An exponential of NaN is NaN, and so is the sum", "", float, double) {
-  using T = TestType;
-  for (Index bad = 0; bad < 37; ++bad) {
-    AlignedRow<T> row(37, T(-1));
-    row[bad] = std::numeric_limits<T>::quiet_NaN();
-    CHECK(std::isnan(kernel::row_exponentials<T>(row.data(), 37, T(0))));
-    for (Index j = 0; j < 37; ++j) REQUIRE(std::isnan(row[j]) == (j == bad));
+  constexpr int NV = kernel::kPanelBatches;
+  for (Index bad = 0; bad < kernel::kPanelWidth<T>; bad += 3) {
+    Panel<T> panel(5, T(-1));
+    panel(2, bad) = std::numeric_limits<T>::quiet_NaN();
+    simd::Batch<T> shift[NV], sum[NV];
+    for (int v = 0; v < NV; ++v) shift[v] = sum[v] = simd::Batch<T>(T(0));
+    kernel::panel_exponentials<NV, T>(panel.data(), 5, shift, sum);
+    for (Index i = 0; i < kernel::kPanelWidth<T>; ++i)
+      REQUIRE(std::isnan(lanes_of<T>(sum[i / simd::kLanes<T>])[std::size_t(i % simd::kLanes<T>)]) == (i == bad));
   }
 }

@@ -133,3 +133,37 @@ TEMPLATE_TEST_CASE("zip interleaves over the full width", "", float, double) {
     CHECK(second[std::size_t(i)] == expected_low + T(w) / 2);
   }
 }
+
+namespace {
+
+template <int Bit, class T>
+void check_pairs() {
+  constexpr int w = simd::kLanes<T>;
+  if constexpr (Bit < w) {
+    auto a = batch_of<T>([](int i) { return i; }), b = batch_of<T>([](int i) { return 100 + i; });
+    const auto folded = lanes_of<T>(simd::fold<Bit, T>(a, b));
+    simd::exchange<Bit, T>(a, b);
+    const auto x = lanes_of<T>(a), y = lanes_of<T>(b);
+    for (int i = 0; i < w; ++i) {
+      CAPTURE(Bit, i);
+      const bool set = (i & Bit) != 0;
+      CHECK(x[std::size_t(i)] == T(set ? 100 + (i ^ Bit) : i));
+      CHECK(y[std::size_t(i)] == T(set ? 100 + i : i ^ Bit));
+      CHECK(folded[std::size_t(i)] == T((set ? 200 : 0) + i + (i ^ Bit)));
+    }
+    check_pairs<2 * Bit, T>();
+  }
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("exchange and fold of lanes a power of two apart", "", float, double) { check_pairs<1, TestType>(); }
+
+TEMPLATE_TEST_CASE("A value kept in a register is the same value", "", float, double) {
+  using T = TestType;
+  const auto x = batch_of<T>([](int i) { return i * i; });
+  CHECK(lanes_of<T>(simd::in_register<T>(x)) == lanes_of<T>(x));
+  for (int lane = 0; lane < simd::kLanes<T>; ++lane)
+    CHECK(simd::any(batch_of<T>([&](int i) { return i == lane; }) > simd::Batch<T>(T(0))));
+  CHECK_FALSE(simd::any(simd::Batch<T>(kNaN<T>) > simd::Batch<T>(T(0))));
+}
