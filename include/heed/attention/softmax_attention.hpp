@@ -24,6 +24,7 @@ template <class UO, int Rank, class T>
 struct Into {
   View<UO, Rank> out;
   View<T, Rank - 1> lse;  // data is null when not wanted
+  bool wants_lse = false;  // a tensor without elements has no data either
 };
 template <TensorLike O>
 auto into(O&& out) {
@@ -36,7 +37,7 @@ auto into(O&& out, L&& lse) {
   const auto o = view(out);
   const auto l = view(lse);
   static_assert(decltype(l)::rank == decltype(o)::rank - 1, "heed::into: lse has the axes of out but the last");
-  return Into<typename decltype(o)::Scalar, decltype(o)::rank, typename decltype(l)::Scalar>{o, l};
+  return Into<typename decltype(o)::Scalar, decltype(o)::rank, typename decltype(l)::Scalar>{o, l, true};
 }
 
 /// softmax(score(scale * q k^T)) v over the keys that the rule shows, in one pass over tiles that stay in cache.
@@ -164,7 +165,7 @@ struct SoftmaxAttention {
     const std::array<Index, 4> expected{shape.batch, shape.heads, shape.queries, shape.value_width};
     require(out.sizes == expected, kName, "out must have shape ", shape_text(expected), ", got ",
             shape_text(out.sizes));
-    if (lse.data) {
+    if (target.wants_lse || lse.data) {
       const std::array<Index, 3> rows{shape.batch, shape.heads, shape.queries};
       require(lse.sizes == rows, kName, "lse must have shape ", shape_text(rows), ", got ", shape_text(lse.sizes));
     }
