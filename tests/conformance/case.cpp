@@ -126,7 +126,8 @@ void CaseFile::compare(std::string_view kind, std::string_view name, const Compu
   result.tolerance = exact ? 0 : tolerance;
   if (got.shape != shape) {
     result.error = kInfinity;
-    result.why = "expected shape " + heed::shape_text(shape) + ", got " + heed::shape_text(got.shape);
+    result.why =
+        "expected shape " + std::string(heed::shape_text(shape)) + ", got " + std::string(heed::shape_text(got.shape));
   } else if (exact) {
     std::vector<std::int64_t> want;
     file_.read(result.tensor, want);

@@ -21,7 +21,7 @@ TEST_CASE("require throws only for a condition that does not hold") {
 }
 
 TEST_CASE("shape_text") {
-  CHECK(heed::shape_text(std::array<long, 4>{2, 8, 128, 64}) == "(2, 8, 128, 64)");
-  CHECK(heed::shape_text(std::array<long, 1>{0}) == "(0)");
-  CHECK(heed::shape_text(std::vector<int>{}) == "()");
+  CHECK(std::string(heed::shape_text(std::array<long, 4>{2, 8, 128, 64})) == "(2, 8, 128, 64)");
+  CHECK(std::string(heed::shape_text(std::array<long, 1>{0})) == "(0)");
+  CHECK(std::string(heed::shape_text(std::vector<int>{})) == "()");
 }

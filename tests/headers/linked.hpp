@@ -16,7 +16,7 @@ std::string instruction_set() { return HEED_TEST_EXPAND(HEED_ISA); }
 std::string describe(const float* values) {
   const heed::View<const float, 2> view(values, {2, 3});
   const auto column = view.select(1, 2);
-  return heed::shape_text(column.sizes) + std::to_string(int(column(1)));
+  return std::string(heed::shape_text(column.sizes)) + std::to_string(int(column(1)));
 }
 
 }  // namespace

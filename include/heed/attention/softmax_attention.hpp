@@ -14,7 +14,8 @@ namespace heed::inline HEED_ISA {
 struct SoftmaxOptions {
   /// Factor of q.k; none: 1 / sqrt(D).
   std::optional<double> scale = std::nullopt;
-  /// position(query i) = i + position_offset; none: M - N, or key_lengths' lengths[b] - N. 0 aligns at the top left.
+  /// position(query i) = i + position_offset, within 2^29 of 0; none: M - N, or key_lengths' lengths[b] - N. 0 aligns
+  /// at the top left.
   std::optional<Index> position_offset = std::nullopt;
 };
 
@@ -23,6 +24,7 @@ template <class UO, int Rank, class T>
 struct Into {
   View<UO, Rank> out;
   View<T, Rank - 1> lse;  // data is null when not wanted
+  bool wants_lse = false;  // a tensor without elements has no data either
 };
 template <TensorLike O>
 auto into(O&& out) {
@@ -35,7 +37,7 @@ auto into(O&& out, L&& lse) {
   const auto o = view(out);
   const auto l = view(lse);
   static_assert(decltype(l)::rank == decltype(o)::rank - 1, "heed::into: lse has the axes of out but the last");
-  return Into<typename decltype(o)::Scalar, decltype(o)::rank, typename decltype(l)::Scalar>{o, l};
+  return Into<typename decltype(o)::Scalar, decltype(o)::rank, typename decltype(l)::Scalar>{o, l, true};
 }
 
 /// softmax(score(scale * q k^T)) v over the keys that the rule shows, in one pass over tiles that stay in cache.
@@ -163,11 +165,15 @@ struct SoftmaxAttention {
     const std::array<Index, 4> expected{shape.batch, shape.heads, shape.queries, shape.value_width};
     require(out.sizes == expected, kName, "out must have shape ", shape_text(expected), ", got ",
             shape_text(out.sizes));
-    if (lse.data) {
+    if (target.wants_lse || lse.data) {
       const std::array<Index, 3> rows{shape.batch, shape.heads, shape.queries};
       require(lse.sizes == rows, kName, "lse must have shape ", shape_text(rows), ", got ", shape_text(lse.sizes));
     }
-    require(!options.scale || std::isfinite(*options.scale), kName, "the scale must be finite");
+    require(!options.scale || std::isfinite(T(*options.scale)), kName, "the scale must be finite, got ",
+            options.scale.value_or(0));
+    const Index moved = options.position_offset.value_or(0);
+    require(moved >= -(Index(1) << 29) && moved <= Index(1) << 29, kName,
+            "position_offset must be within 2^29 of 0, got ", moved);
     detail::check_part(score, shape);
     detail::check_part(rule, shape);
 

@@ -39,19 +39,36 @@ void require(bool condition, std::string_view where, const Parts&... parts) {
     fail(where, parts...);
 }
 
-/// "(2, 8, 128, 64)", for error texts.
+/// Sizes that are written as "(2, 8, 128, 64)" into an error text, and only when there is an error: require() is called
+/// on every call of an operator, and putting the texts together there took three allocations and microseconds.
 template <class Sizes>
-std::string shape_text(const Sizes& sizes) {
-  std::ostringstream text;
-  text << '(';
-  bool first = true;
-  for (const auto size : sizes) {
-    if (!first) text << ", ";
-    text << size;
-    first = false;
+class ShapeText {
+ public:
+  explicit ShapeText(const Sizes& sizes) : sizes_(sizes) {}
+  explicit operator std::string() const {
+    std::ostringstream text;
+    text << *this;
+    return text.str();
   }
-  text << ')';
-  return text.str();
+  friend std::ostream& operator<<(std::ostream& stream, const ShapeText& shape) {
+    stream << '(';
+    bool first = true;
+    for (const auto size : shape.sizes_) {
+      if (!first) stream << ", ";
+      stream << size;
+      first = false;
+    }
+    return stream << ')';
+  }
+
+ private:
+  const Sizes& sizes_;
+};
+
+/// For the parts of require() and fail(): refers to `sizes`.
+template <class Sizes>
+ShapeText<Sizes> shape_text(const Sizes& sizes) {
+  return ShapeText<Sizes>(sizes);
 }
 
 }  // namespace HEED_ISA

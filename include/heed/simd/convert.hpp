@@ -33,7 +33,7 @@ HEED_INLINE Batch<T> load_as(const U* address) {
       return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(raw), 16));
     } else if constexpr (std::same_as<T, float> && std::same_as<U, half>) {
       return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(address)));
-    } else if constexpr (std::same_as<T, float> && sizeof(U) == 1) {
+    } else if constexpr (std::same_as<T, float> && sizeof(U) == 1 && std::is_unsigned_v<U>) {
       const __m128i raw = _mm_loadu_si128(reinterpret_cast<const __m128i*>(address));
       return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(raw));
     }

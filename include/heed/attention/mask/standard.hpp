@@ -2,6 +2,7 @@
 // Visibility by position: causal, windows, sink tokens, prefixes, key lengths.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 
 #include "heed/attention/mask/rule.hpp"
@@ -9,6 +10,10 @@
 namespace heed::inline HEED_ISA {
 
 namespace detail {
+
+// Tests compare 32-bit lanes where scores are float. Queries and keys are fewer than 2^30, so that a width, count or
+// offset beyond means the same as this one, and no sum with a position overflows.
+inline constexpr Index kFarthest = Index(1) << 30;
 
 // Keys [0, all) are seen by all queries of a tile, [all, some) by some, the rest by none.
 inline Run run_below(Index key, Index all, Index some) {
@@ -48,7 +53,7 @@ struct Causal : VisibilityRuleBase {
 /// Key j is visible to query i when j <= p_i, with p_i = i + M - N: the last query sees every key.
 inline Causal causal() { return {}; }
 /// Key j is visible to query i when j <= i + offset; offset 0 is the alignment at the top left.
-inline Causal causal(Index offset) { return {{}, offset}; }
+inline Causal causal(Index offset) { return {{}, std::clamp(offset, -detail::kFarthest, detail::kFarthest)}; }
 
 struct WindowLeft : VisibilityRuleBase {
   Index width;
@@ -63,7 +68,7 @@ struct WindowLeft : VisibilityRuleBase {
 /// Keys no more than `width` >= 0 before the query's position: with causal(), width + 1 keys.
 inline WindowLeft window_left(Index width) {
   require(width >= 0, "window_left", "the width must be 0 or more, got ", width, "; leave the rule out for no limit");
-  return {{}, width};
+  return {{}, std::min(width, detail::kFarthest)};
 }
 
 struct WindowRight : VisibilityRuleBase {
@@ -79,7 +84,7 @@ struct WindowRight : VisibilityRuleBase {
 /// Keys no more than `width` >= 0 after the query's position.
 inline WindowRight window_right(Index width) {
   require(width >= 0, "window_right", "the width must be 0 or more, got ", width, "; leave the rule out for no limit");
-  return {{}, width};
+  return {{}, std::min(width, detail::kFarthest)};
 }
 
 /// Keys up to `left` before and `right` after the query's position; both 0 or more.
@@ -96,7 +101,7 @@ struct SinkTokens : VisibilityRuleBase {
 /// The first `count` >= 0 keys, as in `window_left(w) || sink_tokens(4)`.
 inline SinkTokens sink_tokens(Index count) {
   require(count >= 0, "sink_tokens", "the count must be 0 or more, got ", count);
-  return {{}, count};
+  return {{}, std::min(count, detail::kFarthest)};
 }
 
 /// The first lengths[b] keys, as in `causal() || prefix(lengths)`.

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "heed/kernel/softmax.hpp"
+
+#include "catch.hpp"
+#include "support/lanes.hpp"
+#include "support/panels.hpp"
+
+using heed::Index;
+using heed::test::AlignedRow;
+using heed::test::lanes_of;
+using heed::test::Panel;
+namespace kernel = heed::kernel;
+namespace simd = heed::simd;
+
+namespace {
+
+template <class T>
+constexpr T kInfinity = std::numeric_limits<T>::infinity();
+
+// Scores up to 0, some of them hidden; an exponential of x then errs by the rounding of x log2 e, which is |x| times as
+// large as the unit, and by the 2 units of exp2.
+template <class T>
+std::vector<T> some_scores(Index count, unsigned seed) {
+  std::mt19937 engine(seed);
+  std::uniform_real_distribution<double> uniform(-20, 0);
+  std::vector<T> scores;
+  for (Index i = 0; i < count; ++i) scores.push_back(i % 7 == 3 ? -kInfinity<T> : T(uniform(engine)));
+  return scores;
+}
+template <class T>
+double tolerance(T score) {
+  return std::exp(double(score)) * double(std::numeric_limits<T>::epsilon()) * (4 + 2 * std::fabs(double(score)));
+}
+
+template <class T, int NV>
+void check_panel() {
+  constexpr Index columns = NV * simd::kLanes<T>;
+  for (const Index rows : {0, 1, 2, 5, 96}) {
+    CAPTURE(NV, rows);
+    Panel<T> panel(rows);
+    const auto scores = some_scores<T>(rows * columns, unsigned(rows + NV));
+    for (Index j = 0; j < rows; ++j)
+      for (Index i = 0; i < columns; ++i) panel(j, i) = scores[std::size_t(j * columns + i)];
+    simd::Batch<T> shift[NV], sum[NV];
+    for (int v = 0; v < NV; ++v) {
+      shift[v] = heed::test::batch_of<T>([&](int i) { return T(i) / 2; });
+      sum[v] = simd::Batch<T>(T(0.25));
+    }
+    kernel::panel_exponentials<NV, T>(panel.data(), rows, shift, sum);
+    for (Index i = 0; i < columns; ++i) {
+      const double factor = std::exp2(-double(i % simd::kLanes<T>) / 2);
+      double total = 0.25, bound = 1e-15;
+      for (Index j = 0; j < rows; ++j) {
+        const T score = scores[std::size_t(j * columns + i)];
+        const double expected = score == -kInfinity<T> ? 0. : std::exp(double(score)) * factor;
+        if (score == -kInfinity<T>) REQUIRE(panel(j, i) == 0);
+        REQUIRE(std::fabs(double(panel(j, i)) - expected) <=
+                (score == -kInfinity<T> ? 0. : tolerance(T(score - T(8))) * factor * std::exp(8.)));
+        total += double(panel(j, i));
+        bound += total * double(std::numeric_limits<T>::epsilon());
+      }
+      const T got = lanes_of<T>(sum[i / simd::kLanes<T>])[std::size_t(i % simd::kLanes<T>)];
+      REQUIRE(std::fabs(double(got) - total) <= bound);
+    }
+    for (Index j = 0; j < rows; ++j)
+      for (Index i = columns; i < kernel::kPanelWidth<T>; ++i) REQUIRE(std::isnan(panel(j, i)));
+    REQUIRE(panel.intact());
+  }
+  if constexpr (NV < kernel::kPanelBatches) check_panel<T, NV + 1>();
+}
+
+}  // namespace
+
+TEST_CASE("panel_exponentials of float") { check_panel<float, 1>(); }
+TEST_CASE("panel_exponentials of double") { check_panel<double, 1>(); }
+
+TEMPLATE_TEST_CASE("An exponential of NaN is NaN, and so is the sum of its column", "", float, double) {
+  using T = TestType;
+  constexpr int NV = kernel::kPanelBatches;
+  for (Index bad = 0; bad < kernel::kPanelWidth<T>; bad += 3) {
+    Panel<T> panel(5, T(-1));
+    panel(2, bad) = std::numeric_limits<T>::quiet_NaN();
+    simd::Batch<T> shift[NV], sum[NV];
+    for (int v = 0; v < NV; ++v) shift[v] = sum[v] = simd::Batch<T>(T(0));
+    kernel::panel_exponentials<NV, T>(panel.data(), 5, shift, sum);
+    for (Index i = 0; i < kernel::kPanelWidth<T>; ++i)
+      REQUIRE(std::isnan(lanes_of<T>(sum[i / simd::kLanes<T>])[std::size_t(i % simd::kLanes<T>)]) == (i == bad));
+  }
+}

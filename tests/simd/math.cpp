@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "heed/simd/math.hpp"
+
+#include <bit>
+#include <cstdint>
+
+#include "catch.hpp"
+#include "support/lanes.hpp"
+
+using heed::test::batch_of;
+using heed::test::in_lane;
+using heed::test::lanes_of;
+using heed::test::ulps;
+namespace simd = heed::simd;
+
+namespace {
+
+template <class T>
+using BitsOf = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+
+template <class T>
+constexpr T kInfinity = std::numeric_limits<T>::infinity();
+template <class T>
+constexpr T kNaN = std::numeric_limits<T>::quiet_NaN();
+
+// Calls check(x, f(x)) for about `count` numbers from `from` to `to` of one sign, spread evenly over their bit
+// patterns, which puts as many below 1e-30 as above.
+template <class T, class F, class Check>
+void over_bits(T from, T to, int count, F f, Check check) {
+  using Bits = BitsOf<T>;
+  const Bits first = std::bit_cast<Bits>(from), last = std::bit_cast<Bits>(to);
+  const Bits step = std::max<Bits>(1, (last - first) / Bits(count));
+  for (Bits bits = first; bits <= last && bits >= first; bits += step * Bits(simd::kLanes<T>)) {
+    const auto x = batch_of<T>([&](int i) {
+      const Bits lane = bits + Bits(i) * step;
+      return std::bit_cast<T>(lane <= last && lane >= first ? lane : last);
+    });
+    const auto in = lanes_of<T>(x), out = lanes_of<T>(f(x));
+    for (std::size_t i = 0; i < in.size(); ++i) check(in[i], out[i]);
+  }
+}
+
+// The same, spread evenly over the interval.
+template <class T, class F, class Check>
+void over_interval(T from, T to, int count, F f, Check check) {
+  for (int at = 0; at < count; at += simd::kLanes<T>) {
+    const auto x = batch_of<T>([&](int i) { return from + (to - from) * (T(at + i) / T(count)); });
+    const auto in = lanes_of<T>(x), out = lanes_of<T>(f(x));
+    for (std::size_t i = 0; i < in.size(); ++i) check(in[i], out[i]);
+  }
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("exp2_nonpositive is within 2 units in the last place down to the smallest normal number", "", float,
+                   double) {
+  using T = TestType;
+  const auto f = [](simd::Batch<T> x) { return simd::exp2_nonpositive(x); };
+  const T lowest = T(std::numeric_limits<T>::min_exponent - 1);
+  double worst = 0;
+  T worst_x = 0;
+  const auto check = [&](T x, T y) {
+    const double error = ulps<T>(y, std::exp2((long double)(x)));
+    if (!(error <= worst)) worst = error, worst_x = x;
+  };
+  over_bits<T>(T(-0.0), lowest, 200'000, f, check);
+  over_interval<T>(lowest, T(0), 200'000, f, check);
+  for (int n = 0; n <= -int(lowest); ++n) check(T(-n), in_lane<T>(f, T(-n), n % simd::kLanes<T>));
+  CAPTURE(worst_x, worst);
+  CHECK(worst <= 2);
+}
+
+TEMPLATE_TEST_CASE("exp2_nonpositive is exact where a softmax needs it to be", "", float, double) {
+  using T = TestType;
+  const auto f = [](simd::Batch<T> x) { return simd::exp2_nonpositive(x); };
+  for (int lane = 0; lane < simd::kLanes<T>; ++lane) {
+    CHECK(in_lane<T>(f, T(0), lane) == 1);
+    CHECK(in_lane<T>(f, T(-0.0), lane) == 1);
+    CHECK(in_lane<T>(f, T(-1), lane) == T(0.5));
+    const T none = in_lane<T>(f, -kInfinity<T>, lane);
+    CHECK(none == 0);
+    CHECK_FALSE(std::signbit(none));
+    CHECK(in_lane<T>(f, std::numeric_limits<T>::lowest(), lane) == 0);
+    CHECK(std::isnan(in_lane<T>(f, kNaN<T>, lane)));
+    CHECK(std::isnan(in_lane<T>(f, -kNaN<T>, lane)));
+  }
+}
+
+TEMPLATE_TEST_CASE("exp2_nonpositive goes to 0 below the smallest normal number", "", float, double) {
+  using T = TestType;
+  const auto f = [](simd::Batch<T> x) { return simd::exp2_nonpositive(x); };
+  const T lowest = T(std::numeric_limits<T>::min_exponent - 1);
+  const T smallest = std::numeric_limits<T>::min();
+  bool bounded = true;
+  over_interval<T>(lowest - T(100), lowest, 50'000, f, [&](T x, T y) {
+    const long double error = std::fabs(std::exp2((long double)(x)) - (long double)(y));
+    bounded = bounded && y >= 0 && y <= smallest && error < smallest * 0.5001L;
+  });
+  over_bits<T>(lowest - T(100), std::numeric_limits<T>::lowest(), 50'000, f,
+               [&](T, T y) { bounded = bounded && y == 0 && !std::signbit(y); });
+  CHECK(bounded);
+}
+
+TEMPLATE_TEST_CASE("exp is within 3 units in the last place", "", float, double) {
+  using T = TestType;
+  const auto f = [](simd::Batch<T> x) { return simd::exp<T>(x); };
+  const T lowest = T(std::log((long double)(std::numeric_limits<T>::min())));
+  const T highest = T(std::log((long double)(std::numeric_limits<T>::max())));
+  double worst = 0;
+  T worst_x = 0;
+  bool edges = true;
+  const auto check = [&](T x, T y) {
+    const long double expected = std::exp((long double)(x));
+    // Within a few units of the thresholds either side of them will do.
+    if (expected < (long double)(std::numeric_limits<T>::min()) * (1 + 1e-5L) && y == 0) return;
+    if (expected > (long double)(std::numeric_limits<T>::max()) * (1 - 1e-5L) && y == kInfinity<T>) return;
+    if (expected < (long double)(std::numeric_limits<T>::min()) * (1 - 1e-5L)) edges = edges && y == 0;
+    const double error = ulps<T>(y, expected);
+    if (!(error <= worst)) worst = error, worst_x = x;
+  };
+  over_bits<T>(T(0), highest, 100'000, f, check);
+  over_bits<T>(T(-0.0), lowest, 100'000, f, check);
+  over_interval<T>(lowest, highest, 300'000, f, check);
+  CAPTURE(worst_x, worst);
+  CHECK(worst <= 3);
+  CHECK(edges);
+}
+
+TEMPLATE_TEST_CASE("exp of what has no finite exponential", "", float, double) {
+  using T = TestType;
+  const auto f = [](simd::Batch<T> x) { return simd::exp<T>(x); };
+  const T huge = std::numeric_limits<T>::max();
+  for (int lane = 0; lane < simd::kLanes<T>; ++lane) {
+    CHECK(in_lane<T>(f, T(0), lane) == 1);
+    CHECK(in_lane<T>(f, T(-0.0), lane) == 1);
+    CHECK(in_lane<T>(f, -kInfinity<T>, lane) == 0);
+    CHECK(in_lane<T>(f, kInfinity<T>, lane) == kInfinity<T>);
+    CHECK(in_lane<T>(f, huge, lane) == kInfinity<T>);
+    CHECK(in_lane<T>(f, -huge, lane) == 0);
+    CHECK(in_lane<T>(f, T(1000), lane) == kInfinity<T>);
+    CHECK(in_lane<T>(f, T(-1000), lane) == 0);
+    CHECK(std::isnan(in_lane<T>(f, kNaN<T>, lane)));
+    CHECK(in_lane<T>(f, std::numeric_limits<T>::denorm_min(), lane) == 1);
+  }
+}
+
+TEMPLATE_TEST_CASE("tanh is within 4 units in the last place", "", float, double) {
+  using T = TestType;
+  const auto f = [](simd::Batch<T> x) { return simd::tanh<T>(x); };
+  double worst = 0;
+  T worst_x = 0;
+  const auto check = [&](T x, T y) {
+    const double error = ulps<T>(y, std::tanh((long double)(x)));
+    if (!(error <= worst)) worst = error, worst_x = x;
+  };
+  const T least = std::numeric_limits<T>::min();
+  over_bits<T>(least, T(100), 200'000, f, check);
+  over_bits<T>(-least, T(-100), 200'000, f, check);
+  over_interval<T>(T(-25), T(25), 200'000, f, check);
+  CAPTURE(worst_x, worst);
+  CHECK(worst <= 4);
+}
+
+TEMPLATE_TEST_CASE("tanh at the ends", "", float, double) {
+  using T = TestType;
+  const auto f = [](simd::Batch<T> x) { return simd::tanh<T>(x); };
+  for (int lane = 0; lane < simd::kLanes<T>; ++lane) {
+    CHECK(in_lane<T>(f, T(0), lane) == 0);
+    CHECK(in_lane<T>(f, kInfinity<T>, lane) == 1);
+    CHECK(in_lane<T>(f, -kInfinity<T>, lane) == -1);
+    CHECK(in_lane<T>(f, std::numeric_limits<T>::max(), lane) == 1);
+    CHECK(in_lane<T>(f, std::numeric_limits<T>::lowest(), lane) == -1);
+    CHECK(std::isnan(in_lane<T>(f, kNaN<T>, lane)));
+  }
+}
