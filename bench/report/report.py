@@ -4,7 +4,7 @@
 
   report.py [build/peers.json] [--readme README.md] [--svg bench/report/speed.svg] [--all]
 
-The table goes between the two `<!-- speed table -->` lines of the README; without them, or without a README, it is printed.
+The table goes between `<!-- speed table -->` and `<!-- /speed table -->` of the README; without them it is printed.
 The plot needs matplotlib and is left alone without it. --all takes every workload that was measured, not the usual ones.
 """
 
@@ -14,7 +14,7 @@ import pathlib
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-MARK = "<!-- speed table -->"
+BEGIN, END = "<!-- speed table -->", "<!-- /speed table -->"
 
 # The workloads that a reader looks for, with words for them.
 SHOWN = {
@@ -75,12 +75,14 @@ def table(data, chosen):
 
 
 def write_readme(path, text):
-    if not path.is_file() or path.read_text().count(MARK) != 2:
+    old = path.read_text() if path.is_file() else ""
+    before, begin, rest = old.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
         print(text)
-        print(f"\n(printed only: {path.name} has no two '{MARK}' lines)", file=sys.stderr)
+        print(f"\n(printed only: {path.name} has no {BEGIN} with {END} behind it)", file=sys.stderr)
         return
-    before, _, after = path.read_text().split(MARK)
-    path.write_text(f"{before}{MARK}\n{text}\n{MARK}{after}")
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
     print(f"wrote the table into {path}")
 
 

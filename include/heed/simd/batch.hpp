@@ -13,6 +13,14 @@
 
 #include "heed/core/scalar.hpp"
 
+// Many AVX-512 intrinsics of g++ 12 read an uninitialised value of their own (GCC bug 105593), and -Wall says so where
+// they are inlined. That warning is off for whatever is inlined by way of this header.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 namespace heed::inline HEED_ISA {
 
 namespace simd {
@@ -48,9 +56,16 @@ inline constexpr bool kHasFma = false;
 
 using xsimd::abs;
 using xsimd::any;
-using xsimd::max;
-using xsimd::min;
 using xsimd::select;
+
+template <class T>
+HEED_INLINE xsimd::batch<T> max(xsimd::batch<T> a, xsimd::batch<T> b) {
+  return xsimd::max(a, b);
+}
+template <class T>
+HEED_INLINE xsimd::batch<T> min(xsimd::batch<T> a, xsimd::batch<T> b) {
+  return xsimd::min(a, b);
+}
 
 /// a * b + c, fused wherever the hardware can. xsimd 8.1 spells the AVX-512 one as a product and a sum, which only a
 /// compiler that contracts across statements turns into one instruction: clang ran at half the speed.
@@ -238,3 +253,7 @@ HEED_INLINE Batch<T> fold(Batch<T> a, Batch<T> b) {
 }  // namespace simd
 
 }  // namespace heed::inline HEED_ISA
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif

@@ -7,6 +7,13 @@
 
 #include "heed/simd/batch.hpp"
 
+// As in batch.hpp.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 namespace heed::inline HEED_ISA {
 
 namespace simd {
@@ -111,3 +118,7 @@ HEED_INLINE IndexBatch<T> load_integers(const std::int32_t* address, Index strid
 }  // namespace simd
 
 }  // namespace heed::inline HEED_ISA
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif

@@ -6,6 +6,13 @@
 
 #include "heed/simd/batch.hpp"
 
+// As in batch.hpp.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 namespace heed::inline HEED_ISA {
 
 namespace simd {
@@ -141,3 +148,7 @@ HEED_INLINE Batch<T> tanh(Batch<T> x) {
 }  // namespace simd
 
 }  // namespace heed::inline HEED_ISA
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif

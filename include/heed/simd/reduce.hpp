@@ -4,6 +4,13 @@
 
 #include "heed/simd/batch.hpp"
 
+// As in batch.hpp.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 namespace heed::inline HEED_ISA {
 
 namespace simd {
@@ -67,3 +74,7 @@ HEED_INLINE void transpose(Batch<T> (&rows)[kLanes<T>]) {
 }  // namespace simd
 
 }  // namespace heed::inline HEED_ISA
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
