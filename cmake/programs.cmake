@@ -36,7 +36,7 @@ add_library(heed_warnings INTERFACE)
 if(NOT MSVC)
   target_compile_options(heed_warnings INTERFACE -Wall -Wextra -Wpedantic -Wconversion $<$<BOOL:${HEED_WERROR}>:-Werror>)
   # g++ 12 takes "text" + std::string for overlapping copies when it inlines them (GCC bug 105651).
-  target_compile_options(heed_warnings INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
+  target_compile_options(heed_warnings INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict -Wno-maybe-uninitialized -Wno-uninitialized>)
 endif()
 
 # Warnings and the instruction set for a target of heed's own: `default` (this machine's where HEED_NATIVE says so, else

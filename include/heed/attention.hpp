@@ -2,12 +2,10 @@
 // The fused attention with its scores, visibility rules, caches and merging.
 #pragma once
 
-#include "heed/attention/at.hpp"
 #include "heed/attention/cache/attend.hpp"
 #include "heed/attention/cache/contiguous.hpp"
 #include "heed/attention/cache/paged.hpp"
 #include "heed/attention/cache/ring.hpp"
-#include "heed/attention/cache/tokens.hpp"
 #include "heed/attention/mask/blocks.hpp"
 #include "heed/attention/mask/boolean.hpp"
 #include "heed/attention/mask/dense.hpp"
@@ -18,14 +16,8 @@
 #include "heed/attention/mask/standard.hpp"
 #include "heed/attention/mask/window_2d.hpp"
 #include "heed/attention/merge.hpp"
-#include "heed/attention/panel_attention.hpp"
-#include "heed/attention/problem.hpp"
-#include "heed/attention/row_attention.hpp"
-#include "heed/attention/schedule/plan.hpp"
 #include "heed/attention/score/modifier.hpp"
 #include "heed/attention/score/relative.hpp"
-#include "heed/attention/score/relative_buckets.hpp"
 #include "heed/attention/score/standard.hpp"
 #include "heed/attention/softmax_attention.hpp"
-#include "heed/attention/source.hpp"
 #include "heed/attention/weights.hpp"

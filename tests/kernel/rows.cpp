@@ -19,6 +19,16 @@ namespace simd = heed::simd;
 
 namespace {
 
+// row_dot on rows that are not interleaved yet.
+template <class T, class U>
+void dot(const T* q, Index padded, Index rows, const U* keys, Index stride, Index count, Index width, T* score,
+         Index score_stride) {
+  AlignedRow<T> interleaved(rows * padded);
+  kernel::interleave_rows<T>(q, padded, rows, width, interleaved.data());
+  kernel::row_dot<T>(interleaved.data(), rows, keys, stride, count, width, score, score_stride);
+  REQUIRE(interleaved.intact());
+}
+
 // Entries have 7 bits, so that the sums are exact.
 template <class T, class U>
 void check_dot(Index rows, Index width, Index count, Index gap) {
@@ -31,8 +41,7 @@ void check_dot(Index rows, Index width, Index count, Index gap) {
   const Guarded<U> keys(std::size_t((count - 1) * stride + width), width % 2 == 0 ? Edge::kBegin : Edge::kEnd);
   for (U& x : keys) x = static_cast<U>(noise());
   AlignedRow<T> score(rows * score_stride);
-  kernel::row_dot<T>(q.data(), padded, rows, static_cast<const U*>(keys.data()), stride, count, width, score.data(),
-                     score_stride);
+  dot<T>(q.data(), padded, rows, static_cast<const U*>(keys.data()), stride, count, width, score.data(), score_stride);
   for (Index g = 0; g < rows; ++g) {
     for (Index j = 0; j < count; ++j) {
       double expected = 0;
@@ -105,11 +114,11 @@ void check_same_bits() {
   std::vector<T> keys(std::size_t(count * width));
   for (T& x : keys) x = T(normal(engine));
   for (Index i = 0; i < rows * count; ++i) p[i] = T(normal(engine));
-  kernel::row_dot<T>(q.data(), padded, rows, keys.data(), width, count, width, all.data(), wide);
+  dot<T>(q.data(), padded, rows, keys.data(), width, count, width, all.data(), wide);
   kernel::row_mix<T>(p.data(), count, rows, keys.data(), width, count, width, sums.data(), padded);
   for (Index g = 0; g < rows; ++g) {
     for (Index j = 0; j < count; ++j) {
-      kernel::row_dot<T>(q.data() + g * padded, padded, 1, keys.data() + j * width, width, 1, width, one.data(), wide);
+      dot<T>(q.data() + g * padded, padded, 1, keys.data() + j * width, width, 1, width, one.data(), wide);
       REQUIRE(std::memcmp(one.data(), all.data() + g * wide + j, sizeof(T)) == 0);
     }
     std::fill_n(sum.data(), padded, T(0));
@@ -137,9 +146,8 @@ TEMPLATE_TEST_CASE("Keys in any order of memory", "", float, double) {
   std::vector<T> keys;
   for (Index j = 0; j < count; ++j)
     for (Index d = 0; d < width; ++d) keys.push_back(T(j));
-  kernel::row_dot<T>(q.data(), padded, 1, keys.data() + (count - 1) * width, -width, count, width, score.data(),
-                     score.size());
+  dot<T>(q.data(), padded, 1, keys.data() + (count - 1) * width, -width, count, width, score.data(), score.size());
   for (Index j = 0; j < count; ++j) CHECK(score[j] == T(width * (count - 1 - j)));
-  kernel::row_dot<T>(q.data(), padded, 1, keys.data() + width, 0, count, width, score.data(), score.size());
+  dot<T>(q.data(), padded, 1, keys.data() + width, 0, count, width, score.data(), score.size());
   for (Index j = 0; j < count; ++j) CHECK(score[j] == T(width));
 }

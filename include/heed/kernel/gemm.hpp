@@ -169,9 +169,9 @@ void gemm(const D& device, const View<const UA, 2>& a, const View<const UB, 2>& 
   }
 }
 
-/// Tokens up to which gemm_few is the faster one (768 x 768 weights of float, GFLOP/s of it and of gemm: with 16 lanes 45
-/// and 5 for one token, 69 and 40 for 8, 76 and 81 for 16; with 8 lanes 21 and 11 for one, 54 and 45 for 4, 51 and 81
-/// for 8).
+/// Tokens up to which gemm_few is the faster one (768 x 768 weights of float, GFLOP/s of it and of gemm: with 16 lanes
+/// 45 and 5 for one token, 69 and 40 for 8, 76 and 81 for 16; with 8 lanes 21 and 11 for one, 54 and 45 for 4, 51 and
+/// 81 for 8).
 template <Real T>
 inline constexpr Index kFewTokens = std::max(1, simd::kLanes<T> / 2);
 
@@ -187,11 +187,12 @@ void gemm_few(const D& device, const View<const UA, 2>& a, const View<const UB, 
   constexpr Index most = 64, chunk = 64;  // rows of a, and of b, that one unit of work takes
   const Index outputs = b.size(0), depth = a.size(1), width = padded<T>(depth);
   ScratchFrame shared;
+  T* plain = shared.take<T>(std::min(most, a.size(0)) * width);
   T* rows = shared.take<T>(std::min(most, a.size(0)) * width);
   for (Index row = 0; row < a.size(0); row += most) {
     const Index count = std::min(most, a.size(0) - row);
-    std::fill_n(rows, count * width, T(0));
-    copy_rows<T>(a.at(row), a.stride(0), a.stride(1), count, depth, rows, width);
+    copy_rows<T>(a.at(row), a.stride(0), a.stride(1), count, depth, plain, width);
+    interleave_rows<T>(plain, width, count, depth, rows);
     parallel_for(device, (outputs + chunk - 1) / chunk, [&](Index unit) {
       const Index output = unit * chunk, some = std::min(chunk, outputs - output);
       ScratchFrame frame;
@@ -199,11 +200,11 @@ void gemm_few(const D& device, const View<const UA, 2>& a, const View<const UB, 
       if (depth == 0) {
         std::fill_n(sum, count * chunk, T(0));
       } else if (b.stride(1) == 1) {
-        row_dot<T>(rows, width, count, b.at(output), b.stride(0), some, depth, sum, chunk);
+        row_dot<T>(rows, count, b.at(output), b.stride(0), some, depth, sum, chunk);
       } else {
         T* copy = frame.take<T>(some * width);
         copy_rows<T>(b.at(output), b.stride(0), b.stride(1), some, depth, copy, width);
-        row_dot<T>(rows, width, count, copy, width, some, depth, sum, chunk);
+        row_dot<T>(rows, count, copy, width, some, depth, sum, chunk);
       }
       for (Index r = 0; r < count; ++r)
         for (Index o = 0; o < some; ++o) {
