@@ -183,7 +183,7 @@ TEST_CASE("the standard rules and their compositions") {
                [=](Index, Index, Index i, Index j) { return j <= i + p && j >= i + p - 7; });
     if (m < 11) continue;
     check_rule(AnyRule(key_lengths(lengths) && causal()), shape,
-               [&](Index b, Index, Index i, Index j) { return j < lengths(b) && j <= i + lengths(b) - n; });
+               [&, n = n](Index b, Index, Index i, Index j) { return j < lengths(b) && j <= i + lengths(b) - n; });
   }
 }
 
