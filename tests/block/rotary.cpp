@@ -206,7 +206,7 @@ TEST_CASE("Strided views, rotation in place, tables and 16-bit storage give what
     for (const std::array<int, 4>& order : {std::array<int, 4>{0, 2, 1, 3}, {0, 1, 3, 2}, {3, 2, 1, 0}}) {
       std::array<Index, 4> sizes{}, inverse{};
       for (std::size_t a = 0; a < 4; ++a) {
-        sizes[std::size_t(order[a])] = x.dimension(int(a));
+        sizes[std::size_t(order[a])] = x.dimension(a);
         inverse[a] = order[a];
       }
       Tensor<float, 4> memory(sizes[0], sizes[1], sizes[2], sizes[3]);

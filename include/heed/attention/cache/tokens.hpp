@@ -36,7 +36,7 @@ void check_tokens(const CacheSizes& cache, const View<const std::int32_t, 1>& le
 template <class U>
 CacheSizes check_store(const Tensor<U, 4>& k, const Tensor<U, 4>& v, Index batch,
                        const Tensor<std::int32_t, 1>& lengths, std::string_view axes, std::string_view where) {
-  for (int axis = 0; axis < 3; ++axis)
+  for (std::size_t axis = 0; axis < 3; ++axis)
     require(k.dimension(axis) == v.dimension(axis), where, "k and v must agree on (", axes, "), got ",
             shape_text(k.dimensions()), " and ", shape_text(v.dimensions()));
   require(lengths.dimension(0) == batch, where, "lengths must have shape (B) = (", batch, "), got ",
