@@ -274,12 +274,13 @@ class PanelAttention {
   }
 
   void mix_tile() {
-    // The first product takes the rescaling along, if there is one for all batches.
+    // The first product takes the rescaling along, if there is one for all batches. Values that are not finite change
+    // nothing in the order of summation, so that they do not change the bits of the rows that they are hidden from.
     int lead = 0;
-    while (lead < segments_ && (segment_[lead].batches != batches_ || segment_[lead].poisoned)) ++lead;
+    while (lead < segments_ && segment_[lead].batches != batches_) ++lead;
     Batch ones[kBatches];
     for (auto& x : ones) x = Batch(T(1));
-    if (lead < segments_) {
+    if (lead < segments_ && !segment_[lead].poisoned) {
       mix(segment_[lead], first_ ? nullptr : alpha_);
     } else {
       for (Index d = 0; d < p_.shape.value_width; ++d)
@@ -287,6 +288,7 @@ class PanelAttention {
           T* o = out_ + d * kWidth + v * kLanes;
           (first_ ? Batch(T(0)) : simd::load_aligned(o) * alpha_[v]).store_aligned(o);
         }
+      if (lead < segments_) mix_poisoned(segment_[lead]);
     }
     for (int x = 0; x < segments_; ++x) {
       if (x == lead) continue;

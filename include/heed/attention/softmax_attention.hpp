@@ -30,12 +30,15 @@ template <TensorLike O>
 auto into(O&& out) {
   const auto o = view(out);
   using U = typename decltype(o)::Scalar;
-  return Into<U, decltype(o)::rank, Compute<U>>{o, {}};
+  static_assert(!std::is_const_v<U>, "heed::into: out must be writable");
+  return Into<U, decltype(o)::rank, Compute<std::remove_const_t<U>>>{o, {}};
 }
 template <TensorLike O, TensorLike L>
 auto into(O&& out, L&& lse) {
   const auto o = view(out);
   const auto l = view(lse);
+  static_assert(!std::is_const_v<typename decltype(o)::Scalar> && !std::is_const_v<typename decltype(l)::Scalar>,
+                "heed::into: out and lse must be writable");
   static_assert(decltype(l)::rank == decltype(o)::rank - 1, "heed::into: lse has the axes of out but the last");
   return Into<typename decltype(o)::Scalar, decltype(o)::rank, typename decltype(l)::Scalar>{o, l, true};
 }

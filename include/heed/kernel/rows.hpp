@@ -51,7 +51,7 @@ HEED_INLINE simd::Batch<T> dot_block(const T* q, Index width, KeyAt&& key_at) {
 #pragma GCC unroll 16
   for (int i = 0; i < w; ++i) acc[i] = Batch<T>(T(0));
   // Two keys at a time share each load of the rows: with one the loads, not the multiply-adds, would set the pace.
-  constexpr int kTogether = G > 1 ? 2 : 1;
+  constexpr int kTogether = G > 1 && kKeys % 2 == 0 ? 2 : 1;
   const auto dot = [&](const U* key, const U* other, Batch<T>* sum) {
     const T* row = q;
     const auto step = [&](auto&& load) {
