@@ -200,8 +200,8 @@ TEMPLATE_TEST_CASE("A sink logit takes weight and brings no value", "", float, d
         for (Index d = 0; d < 6; ++d) CHECK(hidden.out(0, h, i, d) == 0);
         if (h == 3) CHECK(same_row(plain, sunk, 0, h, i));
       }
-    for (const double huge : {1e3, 1e5, 1e30, -1e3, -1e30, double(std::numeric_limits<T>::max()),
-                              double(std::numeric_limits<T>::lowest())}) {
+    for (const double huge : {1e3, 1e5, 1e30, -1e3, -1e30, double(std::numeric_limits<T>::max()) / 2,
+                              double(std::numeric_limits<T>::lowest()) / 2}) {
       CAPTURE(huge);
       Tensor<T, 1> extreme(4);
       extreme.setConstant(T(huge));

@@ -35,7 +35,7 @@ class PanelAttention {
     scores_ = frame_.take<T>(kKeyTile * kWidth);
     out_ = frame_.take<T>(std::max<Index>(shape.value_width, 1) * kWidth);
     if constexpr (Problem::kPlanes > 0) planes_ = frame_.take<T>(Problem::kPlanes * kPlaneSize);
-    kernel::rows_to_panel<T>(p_.q.at(b, h, first), p_.q.stride(2), p_.q.stride(3), count, shape.width, p_.scale,
+    kernel::rows_to_panel<T>(p_.q.at(b, h, first), p_.q.stride(2), p_.q.stride(3), count, shape.width, p_.query_scale(),
                              queries_);
     for (int v = 0; v < kBatches; ++v) {
       m_[v] = Batch(-std::numeric_limits<T>::infinity());
@@ -240,7 +240,7 @@ class PanelAttention {
       const Index place = (s.row + r) * kWidth + batch * kLanes;
       at.first_key = s.key + r;
       if constexpr (Problem::kPlanes > 0) at.plane = planes_ + place;
-      Batch x = p_.score(simd::load_aligned(scores_ + place), at);
+      Batch x = p_.binary_score(simd::load_aligned(scores_ + place), at);
       if constexpr (kTest) x = simd::select(test(p_.rule, skip_planes<Problem::kScorePlanes>(at)), x, hidden);
       top = simd::max(top, x);
       x.store_aligned(scores_ + place);
@@ -259,7 +259,7 @@ class PanelAttention {
     Batch shift[kBatches];
     for (int v = 0; v < batches_; ++v) {
       const Batch old = m_[v];
-      m_[v] = simd::max(old, top_[v] * Batch(kernel::kLog2E<T>));
+      m_[v] = simd::max(old, top_[v]);
       shift[v] = simd::select(m_[v] == none, Batch(T(0)), m_[v]);
       alpha_[v] = simd::exp2_nonpositive(old - shift[v]);
       l_[v] = l_[v] * alpha_[v];

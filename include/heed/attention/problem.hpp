@@ -2,8 +2,8 @@
 // One call of the fused attention as its kernels see it, and what they leave behind per row.
 #pragma once
 
-#include <optional>
 #include <cmath>
+#include <optional>
 
 #include "heed/attention/mask/rule.hpp"
 #include "heed/attention/score/modifier.hpp"
@@ -36,6 +36,18 @@ struct AttentionProblem {
   T scale;
   std::optional<Index> fixed_offset;
 
+  /// Scores become binary, s log2 e, as early as that costs nothing: in the queries, or behind the modifiers, which are
+  /// told natural ones. Then s - m is exact, as it is not when m log2 e has been rounded: by 2^64 at scores of 1e10.
+  T query_scale() const { return kPlain ? scale * kernel::kLog2E<T> : scale; }
+  template <class A>
+  HEED_INLINE simd::Batch<T> binary_score(simd::Batch<T> s, const A& at) const {
+    if constexpr (kPlain) {
+      return s;
+    } else {
+      return score(s, at) * simd::Batch<T>(kernel::kLog2E<T>);
+    }
+  }
+
   Index group() const { return shape.heads / shape.kv_heads; }
   Index offset(Index b) const {
     return fixed_offset ? *fixed_offset : key_count_of(rule, b, shape.keys) - shape.queries;
@@ -50,8 +62,8 @@ struct AttentionProblem {
   }
 };
 
-/// What a row of attention has come to: the running maximum m of its scores times log2 e, the sum l of 2^(s log2 e -
-/// m), and beside it the sum of 2^(s log2 e - m) v. m is -infinity when no key was visible.
+/// What a row of attention has come to, in binary scores s: the running maximum m of them, the sum l of 2^(s - m), and
+/// beside it the sum of 2^(s - m) v. m is -infinity when no key was visible.
 template <Real T>
 struct RowState {
   T m = -std::numeric_limits<T>::infinity();

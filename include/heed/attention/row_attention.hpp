@@ -51,7 +51,7 @@ class RowAttention {
       states_[g] = {};
       const auto* q = p_.q.at(b, head_of(g), query_of(g));
       for (Index d = 0; d < p_.shape.width; ++d)
-        scaled[g * width_ + d] = simd::widen<T>(q[d * p_.q.stride(3)]) * p_.scale;
+        scaled[g * width_ + d] = simd::widen<T>(q[d * p_.q.stride(3)]) * p_.query_scale();
     }
     kernel::interleave_rows<T>(scaled, width_, rows_, p_.shape.width, queries_);
   }
@@ -97,7 +97,7 @@ class RowAttention {
     }
   }
 
-  /// Calls emit(head, query, first key, scores, count) for every row of every chunk, with the modified scores,
+  /// Calls emit(head, query, first key, scores, count) for every row of every chunk, with the modified binary scores,
   /// -infinity where hidden; nothing is normalised.
   template <class Emit>
   void scores(Index end, Emit&& emit) {
@@ -161,7 +161,7 @@ class RowAttention {
         T* s = scores_ + g * kKeyChunk + j;  // a chunk is a whole number of batches
         at.first_key = key + j;
         at.count = std::min(w, count - j);
-        Batch x = p_.score(simd::load_aligned(s), at);
+        Batch x = p_.binary_score(simd::load_aligned(s), at);
         if (tested) x = simd::select(test(p_.rule, at), x, hidden);
         x.store_aligned(s);
       }
@@ -184,14 +184,13 @@ class RowAttention {
     T* s = scores_ + g * kKeyChunk;
     std::fill(s + count, s + kKeyChunk, -std::numeric_limits<T>::infinity());
     RowState<T>& state = states_[g];
-    const Batch factor(kernel::kLog2E<T>);
     Batch top = simd::load_aligned(s);
     for (Index j = kLanes; j < kKeyChunk; j += kLanes) top = simd::max(top, simd::load_aligned(s + j));
-    if (simd::any(top * factor > Batch(state.m))) raise(g, simd::reduce_max<T>(top) * kernel::kLog2E<T>);
-    const Batch minus(state.m == -std::numeric_limits<T>::infinity() ? T(0) : -state.m);
+    if (simd::any(top > Batch(state.m))) raise(g, simd::reduce_max<T>(top));
+    const Batch shift(state.m == -std::numeric_limits<T>::infinity() ? T(0) : state.m);
     Batch sum = simd::load_aligned(sums_ + g * kLanes);
     for (Index j = 0; j < kKeyChunk; j += kLanes) {
-      const Batch p = simd::exp2_nonpositive(simd::fma(simd::load_aligned(s + j), factor, minus));
+      const Batch p = simd::exp2_nonpositive(simd::load_aligned(s + j) - shift);
       sum = sum + p;
       p.store_aligned(s + j);
     }

@@ -23,7 +23,7 @@ struct SoftmaxOptions {
 template <class UO, int Rank, class T>
 struct Into {
   View<UO, Rank> out;
-  View<T, Rank - 1> lse;  // data is null when not wanted
+  View<T, Rank - 1> lse;   // data is null when not wanted
   bool wants_lse = false;  // a tensor without elements has no data either
 };
 template <TensorLike O>
@@ -51,10 +51,11 @@ auto into(O&& out, L&& lse) {
 ///   attend(q, k, v) -> out        attend.with_lse(q, k, v) -> {out, lse}
 ///   attend(q, k, v, into(out, lse))           attend(device, q, k, v, into(out, lse))
 /// lse_i = log of the sum over visible keys of exp(score), natural. A row without a visible key gives 0 and -infinity.
-/// A hidden key or value never changes a result, even as NaN, and keys outside of the rule's runs are not read. Throws
-/// heed::Error, before anything is written, for shapes that do not fit. Time O(visible pairs * (D + Dv)), no buffer of
-/// N x M, no allocation after the first call of a shape; the same bits for any device, batch and number of heads.
-/// Source: Vaswani et al. 2017, eq. 1; streaming normaliser of Milakov and Gimelshein 2018.
+/// Scores beyond 2^127 (double: 2^1023) count as infinite. A hidden key or value never changes a result, even as NaN,
+/// and keys outside of the rule's runs are not read. Throws heed::Error, before anything is written, for shapes that do
+/// not fit. Time O(visible pairs * (D + Dv)), no buffer of N x M, no allocation after the first call of a shape; the
+/// same bits for any device, batch and number of heads. Source: Vaswani et al. 2017, eq. 1; streaming normaliser of
+/// Milakov and Gimelshein 2018.
 template <ScoreModifier Score, VisibilityRule Rule>
 struct SoftmaxAttention {
   Score score;

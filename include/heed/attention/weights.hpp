@@ -8,26 +8,26 @@ namespace heed::inline HEED_ISA {
 
 namespace detail {
 
-// Scores to exponentials on an aligned row of whole batches; returns their sum, the extra logit's with it.
+// Binary scores to exponentials on an aligned row of whole batches; returns their sum, the extra logit's with it.
 template <Real T>
 T weigh_row(T* row, Index width, T sink) {
   using Batch = simd::Batch<T>;
   constexpr T kNone = -std::numeric_limits<T>::infinity();
   constexpr Index w = simd::kLanes<T>;
-  Batch top(sink);
+  const T sink_m = sink * kernel::kLog2E<T>;
+  Batch top(sink_m);
   for (Index j = 0; j < width; j += w) top = simd::max(top, simd::load_aligned(row + j));
-  const T m = simd::reduce_max<T>(top) * kernel::kLog2E<T>;
+  const T m = simd::reduce_max<T>(top);
   const T shift = m == kNone ? T(0) : m;
   Batch sum(T(0));
   for (Index j = 0; j < width; j += w) {
     const Batch x = simd::load_aligned(row + j);
     // A hidden key keeps weight 0 in a row that is NaN.
-    const Batch p = simd::select(x == Batch(kNone), Batch(T(0)),
-                                 simd::exp2_nonpositive(simd::fma(x, Batch(kernel::kLog2E<T>), Batch(-shift))));
+    const Batch p = simd::select(x == Batch(kNone), Batch(T(0)), simd::exp2_nonpositive(x - Batch(shift)));
     sum = sum + p;
     p.store_aligned(row + j);
   }
-  return simd::reduce_add<T>(sum) + (sink == kNone ? T(0) : std::exp2(sink * kernel::kLog2E<T> - shift));
+  return simd::reduce_add<T>(sum) + (sink == kNone ? T(0) : std::exp2(sink_m - shift));
 }
 
 }  // namespace detail
