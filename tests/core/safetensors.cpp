@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+// g++ 12 takes a length that std::string has checked for an overflow when it inlines the copy (GCC bug 105329).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wstringop-overflow"
+#endif
 #include "heed/core/safetensors.hpp"
 
 #include <cmath>

@@ -141,7 +141,7 @@ struct NaiveAttention {
   /// Visible where a dense mask (B, H, N, M), any axis 1 to broadcast, is not 0. The mask is copied.
   NaiveAttention& seeing(const Tensor<std::uint8_t, 4>& mask) {
     visible = [mask](Index b, Index h, Index i, Index j) {
-      const auto at = [&](std::size_t axis, Index x) { return mask.dimension(axis) == 1 ? Index(0) : x; };
+      const auto at = [&](std::size_t axis, Index x) { return mask.dimensions()[axis] == 1 ? Index(0) : x; };
       return mask(at(0, b), at(1, h), at(2, i), at(3, j)) != 0;
     };
     return *this;
