@@ -96,8 +96,8 @@ inline constexpr int kPlanesOf = [] {
 }();
 
 // The same place with the planes of an earlier part of the composition left behind.
-template <int Planes, Real T, Lanes L>
-HEED_INLINE At<T, L> skip_planes(At<T, L> at) {
+template <int Planes, class A>
+HEED_INLINE A skip_planes(A at) {
   if (at.plane) at.plane += Planes * at.plane_size;
   return at;
 }
