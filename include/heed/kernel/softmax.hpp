@@ -68,6 +68,29 @@ HEED_NOINLINE void panel_exponentials(T* panel, Index rows, const simd::Batch<T>
   for (int v = 0; v < NV; ++v) sum[v] = total[v];
 }
 
+/// The way back of a softmax whose log-sum-exp is known: panel[j][i] = p = base^(panel[j][i] - shift[i]) and
+/// gradient[j][i] = p (gradient[j][i] - delta[i]). A shift of +infinity gives 0 for both.
+template <Base B, int NV, Real T>
+HEED_NOINLINE void panel_softmax_backward(T* panel, T* gradient, Index rows, const simd::Batch<T>* shift,
+                                          const simd::Batch<T>* delta) {
+  using simd::Batch;
+  Batch<T> shifts[NV], deltas[NV];
+#pragma GCC unroll 8
+  for (int v = 0; v < NV; ++v) {
+    shifts[v] = shift[v];
+    deltas[v] = delta[v];
+  }
+  for (Index j = 0; j < rows; ++j) {
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v) {
+      const Index place = j * kPanelWidth<T> + v * simd::kLanes<T>;
+      const Batch<T> p = power<B, T>(simd::load_aligned(panel + place) - shifts[v]);
+      p.store_aligned(panel + place);
+      (p * (simd::load_aligned(gradient + place) - deltas[v])).store_aligned(gradient + place);
+    }
+  }
+}
+
 }  // namespace kernel
 
 }  // namespace heed::inline HEED_ISA
