@@ -175,6 +175,45 @@ struct View {
     return result;
   }
 
+  /// Axes `axis` and `axis + 1` as one, (B, N, H, D) to (B, N, H * D). They must lie as one in memory.
+  View<T, Rank - 1> merge(int axis) const requires(Rank > 1) {
+    require(size(axis) <= 1 || size(axis + 1) <= 1 || stride(axis) == size(axis + 1) * stride(axis + 1), "View::merge",
+            "axes ", axis, " and ", axis + 1, " of a view of shape ", shape_text(sizes), " and strides ",
+            shape_text(strides), " do not lie as one in memory; copy it first, by contiguous()");
+    View<T, Rank - 1> result;
+    result.data = data;
+    for (std::size_t a = 0, to = 0; a < std::size_t(Rank); ++a, ++to) {
+      result.sizes[to] = sizes[a];
+      result.strides[to] = strides[a];
+      if (a != std::size_t(axis)) continue;
+      ++a;
+      result.sizes[to] *= sizes[a];
+      if (sizes[a] != 1) result.strides[to] = strides[a];
+    }
+    return result;
+  }
+
+  /// Whether the elements lie one after the other in memory, in row-major order.
+  bool is_contiguous() const {
+    Index expected = 1;
+    for (int axis = Rank - 1; axis >= 0; --axis) {
+      if (size(axis) != 1 && stride(axis) != expected) return false;
+      expected *= size(axis);
+    }
+    return true;
+  }
+
+  /// A contiguous view in another shape of as many elements.
+  template <int To>
+  View<T, To> reshape(const std::array<Index, To>& target) const {
+    View<T, To> result(data, target);
+    require(result.count() == count(), "View::reshape", "a view of shape ", shape_text(sizes),
+            " has not as many elements as ", shape_text(target));
+    require(count() == 0 || is_contiguous(), "View::reshape", "a view of shape ", shape_text(sizes), " and strides ",
+            shape_text(strides), " is not contiguous; copy it first, by contiguous()");
+    return result;
+  }
+
   /// Leading axes of size 1 up to rank `To`: (N, D) to (1, 1, N, D).
   template <int To>
   requires(To >= Rank) View<T, To> promote()
