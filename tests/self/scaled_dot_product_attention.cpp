@@ -382,5 +382,8 @@ TEST_CASE("scaled_dot_product_attention: errors") {
         "scaled_dot_product_attention: out must have shape (B, H, N, Dv) = (2, 4, 5, 3), got (2, 4, 5, 4)");
     CHECK_THROWS_WITH(c.attend(Eigen::DefaultDevice(), c.q, c.k, c.v, {}, heed::into(right, lse)),
                       "scaled_dot_product_attention: lse must have shape (B, H, N) = (2, 4, 5), got (2, 4, 4)");
+    Tensor<float, 3> empty(2, 4, 0);
+    CHECK_THROWS_WITH(c.attend(Eigen::DefaultDevice(), c.q, c.k, c.v, {}, heed::into(right, empty)),
+                      "scaled_dot_product_attention: lse must have shape (B, H, N) = (2, 4, 5), got (2, 4, 0)");
   }
 }

@@ -211,6 +211,9 @@ TEST_CASE("What is wrong with a call is said before anything has changed") {
   Tensor<float, 3> wrong_lse(2, 4, 1);
   CHECK_THROWS_WITH(call(attention, q, heed::into(out, wrong_lse)),
                     contains("append_and_attend: lse must have shape (2, 4, 2), got (2, 4, 1)"));
+  Tensor<float, 3> empty_lse(2, 4, 0);
+  CHECK_THROWS_WITH(call(attention, q, heed::into(out, empty_lse)),
+                    contains("append_and_attend: lse must have shape (2, 4, 2), got (2, 4, 0)"));
   CHECK_THROWS_WITH(
       call(heed::softmax_attention({.scale = std::numeric_limits<double>::infinity()}), q, heed::into(out)),
       contains("append_and_attend: the scale must be finite"));
