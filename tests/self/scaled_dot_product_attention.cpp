@@ -330,6 +330,8 @@ TEST_CASE("scaled_dot_product_attention: errors") {
   SECTION("scale") {
     c.attend.options.scale = heed::test::kInfinity;
     CHECK(message() == "scale must be finite, got inf");
+    c.attend.options.scale = 1e300;
+    CHECK(message() == "scale must be finite, got 1e+300");
   }
   SECTION("softcap") {
     c.attend.options.softcap = -1;

@@ -155,7 +155,7 @@ struct ScaledDotProductAttention {
     require(q[3] > 0 && v[3] > 0, kName, "D and Dv must be 1 or more, got ", q[3], " and ", v[3]);
     require(heads == 0 || (k[1] > 0 && heads % k[1] == 0), kName, "the number of heads of q, ", heads,
             ", must be a multiple of that of k and v, ", k[1]);
-    require(!options.scale || std::isfinite(*options.scale), kName, "scale must be finite, got ",
+    require(!options.scale || std::isfinite(T(*options.scale)), kName, "scale must be finite, got ",
             options.scale.value_or(0));
     require(std::isfinite(options.softcap) && options.softcap >= 0, kName,
             "softcap must be positive, or 0 for none, got ", options.softcap);

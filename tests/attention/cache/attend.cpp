@@ -216,7 +216,9 @@ TEST_CASE("What is wrong with a call is said before anything has changed") {
                     contains("append_and_attend: lse must have shape (2, 4, 2), got (2, 4, 0)"));
   CHECK_THROWS_WITH(
       call(heed::softmax_attention({.scale = std::numeric_limits<double>::infinity()}), q, heed::into(out)),
-      contains("append_and_attend: the scale must be finite"));
+      contains("append_and_attend: the scale must be finite, got inf"));
+  CHECK_THROWS_WITH(call(heed::softmax_attention({.scale = 1e300}), q, heed::into(out)),
+                    contains("append_and_attend: the scale must be finite, got 1e+300"));
   CHECK_THROWS_WITH(call(heed::softmax_attention({.position_offset = 3}), q, heed::into(out)),
                     contains("append_and_attend: position_offset must be left out"));
   Tensor<float, 1> slopes(3);
