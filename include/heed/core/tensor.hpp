@@ -10,6 +10,7 @@
 #include <initializer_list>
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>
 
 #include "heed/core/error.hpp"
 #include "heed/core/scalar.hpp"
@@ -270,6 +271,28 @@ auto const_view(const X& x) {
   const auto v = detail::as_view(x);
   return View<const typename decltype(v)::Scalar, decltype(v)::rank>(v);
 }
+
+namespace detail {
+
+template <class X>
+inline constexpr bool kOwnsMemory = false;
+template <class T, int Rank, int Layout, class I>
+inline constexpr bool kOwnsMemory<Eigen::Tensor<T, Rank, Layout, I>> = true;
+template <class T, int Rows, int Cols, int Options, int MaxRows, int MaxCols>
+inline constexpr bool kOwnsMemory<Eigen::Matrix<T, Rows, Cols, Options, MaxRows, MaxCols>> = true;
+template <class T, int Rows, int Cols, int Options, int MaxRows, int MaxCols>
+inline constexpr bool kOwnsMemory<Eigen::Array<T, Rows, Cols, Options, MaxRows, MaxCols>> = true;
+
+/// The read-only view of a tensor for an object that keeps it: not of a temporary, whose memory is gone by then.
+template <TensorLike X>
+auto kept_view(X&& x) {
+  static_assert(std::is_lvalue_reference_v<X> || !kOwnsMemory<std::remove_cvref_t<X>>,
+                "heed: only a view of this tensor is kept, and it is a temporary: put it in a variable that lives as "
+                "long as the attention, and pass that");
+  return const_view(x);
+}
+
+}  // namespace detail
 
 template <TensorLike X>
 using ScalarOf = std::remove_const_t<typename decltype(view(std::declval<X&>()))::Scalar>;
