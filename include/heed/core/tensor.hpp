@@ -240,20 +240,23 @@ View<const T, Rank> as_view(const Eigen::TensorMap<const Eigen::Tensor<T, Rank, 
   return map;
 }
 template <class Derived>
+inline constexpr int kDenseRank = Derived::IsVectorAtCompileTime ? 1 : 2;
+template <class Derived>
 requires((Derived::Flags & Eigen::DirectAccessBit) !=
-         0) View<const typename Derived::Scalar, 2> as_view(const Eigen::DenseBase<Derived>& matrix) {
-  return matrix;
+         0) View<const typename Derived::Scalar, kDenseRank<Derived>> as_view(const Eigen::DenseBase<Derived>& dense) {
+  return dense;
 }
 template <class Derived>
 requires((Derived::Flags & Eigen::DirectAccessBit) != 0 &&
          (Derived::Flags & Eigen::LvalueBit) !=
-             0) View<typename Derived::Scalar, 2> as_view(Eigen::DenseBase<Derived>& matrix) {
-  return matrix;
+             0) View<typename Derived::Scalar, kDenseRank<Derived>> as_view(Eigen::DenseBase<Derived>& dense) {
+  return dense;
 }
 }  // namespace detail
 
 /// Anything that a View can be made of: heed::View, Eigen::Tensor and TensorMap of any layout, and Eigen matrices,
-/// maps, blocks and refs. An unevaluated Eigen expression is not: evaluate it into a heed::Tensor first.
+/// maps, blocks and refs; of rank 1 where Eigen's type says that it is a vector, of a row or a column (as a matrix of
+/// one row: View<const T, 2>(vector)). An unevaluated Eigen expression is not: evaluate it into a heed::Tensor first.
 template <class X>
 concept TensorLike = requires(X&& x) {
   detail::as_view(x);
