@@ -29,6 +29,8 @@ struct Into {
   View<UO, Rank> out;
   View<T, Rank - 1> lse;   // data is null when not wanted
   bool wants_lse = false;  // a tensor without elements has no data either
+
+  bool has_lse() const { return wants_lse || lse.data; }
 };
 template <TensorLike O>
 auto into(O&& out) {
@@ -195,7 +197,7 @@ struct SoftmaxAttention {
     const std::array<Index, 4> expected{shape.batch, shape.heads, shape.queries, shape.value_width};
     require(out.sizes == expected, kName, "out must have shape ", shape_text(expected), ", got ",
             shape_text(out.sizes));
-    if (target.wants_lse || lse.data) {
+    if (target.has_lse()) {
       const std::array<Index, 3> rows{shape.batch, shape.heads, shape.queries};
       require(lse.sizes == rows, kName, "lse must have shape ", shape_text(rows), ", got ", shape_text(lse.sizes));
     }

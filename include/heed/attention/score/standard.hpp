@@ -60,8 +60,8 @@ struct Alibi : ScoreModifierBase {
 };
 /// s - slopes[h] * |p_i - j| (Press et al. 2022). `slopes`: (H), read when the attention runs.
 template <TensorLike X>
-auto alibi(const X& slopes) {
-  return Alibi<ScalarOf<X>>{{}, const_view(slopes)};
+auto alibi(X&& slopes) {
+  return Alibi<ScalarOf<X>>{{}, detail::kept_view(std::forward<X>(slopes))};
 }
 
 /// Additive bias of shape (B, H, N, M), every axis full or 1. Read against the grain of the kernel's lanes it would be
@@ -101,8 +101,8 @@ struct BiasModifier : ScoreModifierBase {
 /// s + bias, where -infinity hides the key. `bias`: rank 2 (N, M), 3 (H, N, M) or 4 (B, H, N, M), any axis 1 to
 /// broadcast; float, double, bfloat16 or half; read when the attention runs.
 template <TensorLike X>
-auto bias(const X& bias) {
-  return BiasModifier<ScalarOf<X>>{{}, const_view(bias).template promote<4>()};
+auto bias(X&& bias) {
+  return BiasModifier<ScalarOf<X>>{{}, detail::kept_view(std::forward<X>(bias)).template promote<4>()};
 }
 
 /// One more logit per head in the normaliser, without a value.
@@ -126,8 +126,8 @@ struct SinkLogit : ScoreModifierBase {
 };
 /// Adds exp(logits[h]) to the softmax's normaliser: the sink takes probability and contributes no value. `logits`: (H).
 template <TensorLike X>
-auto sink_logit(const X& logits) {
-  return SinkLogit<ScalarOf<X>>{{}, const_view(logits)};
+auto sink_logit(X&& logits) {
+  return SinkLogit<ScalarOf<X>>{{}, detail::kept_view(std::forward<X>(logits))};
 }
 
 }  // namespace heed::inline HEED_ISA
