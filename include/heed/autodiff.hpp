@@ -2,5 +2,6 @@
 // Variables and tapes, and what records the blocks.
 #pragma once
 
+#include "heed/autodiff/attention.hpp"
 #include "heed/autodiff/tape.hpp"
 #include "heed/autodiff/var.hpp"
