@@ -9,7 +9,7 @@
 #include <type_traits>
 
 #include "../common.hpp"
-#include "heed/attention/softmax_attention.hpp"
+#include "heed/attention/backward.hpp"
 #include "workloads.hpp"
 
 namespace bench {
@@ -25,7 +25,9 @@ struct UserScore {
 template <class Cache>
 struct Problem {
   Workload workload;
-  heed::Tensor<float, 4> q, out, bias;
+  heed::Tensor<float, 4> q, out, bias;  // out of a backward: the gradients of q, k and v one after the other
+  heed::Tensor<float, 4> forward_out, d_out;
+  heed::Tensor<float, 3> lse;
   heed::Tensor<Cache, 4> k, v;
   std::unique_ptr<Eigen::ThreadPool> pool;
   std::unique_ptr<Eigen::ThreadPoolDevice> device;  // none: serial
@@ -33,7 +35,7 @@ struct Problem {
   explicit Problem(Workload w)
       : workload(std::move(w)),
         q(workload.B, workload.H, workload.N, workload.D),
-        out(workload.B, workload.H, workload.N, workload.D),
+        out((workload.backward ? 3 : 1) * workload.B, workload.H, workload.N, workload.D),
         bias(1, workload.H, workload.bias ? workload.N : 0, workload.bias ? workload.M : 0),
         k(workload.B, workload.Hkv, workload.M, workload.D),
         v(workload.B, workload.Hkv, workload.M, workload.D) {
@@ -41,6 +43,10 @@ struct Problem {
     fill_random(k, 2);
     fill_random(v, 3);
     fill_random(bias, 4);
+    if (workload.backward) {
+      d_out.resize(q.dimensions());
+      fill_random(d_out, 5);
+    }
     out.setZero();
     if (workload.threads > 1) {
       pool = std::make_unique<Eigen::ThreadPool>(workload.threads);
@@ -57,6 +63,25 @@ struct Problem {
   }
 };
 
+/// One run of a given operator's backward, from the results of its forward.
+template <class Attend>
+std::function<void()> backward_call(Problem<float>& problem, Attend attend) {
+  std::tie(problem.forward_out, problem.lse) = attend.with_lse(problem.q, problem.k, problem.v);
+  return [&p = problem, attend] {
+    const std::array<Eigen::Index, 4> shape = heed::const_view(p.q).sizes;
+    const auto gradient = [&](Eigen::Index which) {
+      return heed::View<float, 4>(p.out.data() + which * p.q.size(), shape);
+    };
+    p.out.setZero();
+    const heed::AttentionGradients<float> target{gradient(0), gradient(1), gradient(2)};
+    const auto run = [&](const auto& device) {
+      heed::softmax_attention_backward(device, attend, p.q, p.k, p.v, p.forward_out, p.lse, p.d_out, {}, target);
+    };
+    if (p.device) return run(*p.device);
+    run(Eigen::DefaultDevice());
+  };
+}
+
 /// One run of a given operator on the problem's tensors.
 template <class Cache, class Attend>
 std::function<void()> heed_call(Problem<Cache>& problem, Attend attend) {
@@ -69,6 +94,12 @@ template <class Cache>
 std::function<void()> heed_call(Problem<Cache>& problem) {
   const Workload& w = problem.workload;
   const int special = int(w.causal) + int(w.bias) + int(w.score);
+  if constexpr (std::same_as<Cache, float>) {
+    if (w.backward && special == 0) return backward_call(problem, heed::softmax_attention());
+    if (w.backward && special == 1 && w.causal && w.window == 0)
+      return backward_call(problem, heed::softmax_attention(heed::causal()));
+    if (w.backward) throw std::invalid_argument("no kernel was compiled for this workload: " + w.name);
+  }
   if (special == 0) return heed_call(problem, heed::softmax_attention());
   // Every rule is a kernel of its own to compile, so that only the combinations with a workload are here.
   if constexpr (std::same_as<Cache, float>) {

@@ -3,11 +3,12 @@
 //
 //   sdpa B=1 H=8 N=512 M=512 D=64 causal=1
 //
-// B H Hkv N M D as everywhere in heed; Hkv=H, causal=0, window=0, bias=0, score=0, dtype=f32, threads=1 when left out.
+// B H Hkv N M D as everywhere in heed; Hkv=H, causal=0, window=0, bias=0, score=0, backward=0, dtype=f32, threads=1 when left out.
 //   causal=1    query i sees keys up to i + M - N
 //   window=256  of those the last 256, itself included
 //   bias=1      a bias (1, H, N, M) read from memory
 //   score=1     a score function written by the user, of a few multiply-adds
+//   backward=1  the gradients of q, k and v from the forward's results; N = M, Hkv = H
 //   dtype       what k and v are stored in: f32, bf16 or f16; q and the output are float
 //   wall=1      one thread is timed by the wall too, to be set against several
 #pragma once
@@ -26,7 +27,7 @@ namespace bench {
 struct Workload {
   std::string name;
   std::int64_t B = 1, H = 1, Hkv = 0, N = 1, M = 1, D = 64, window = 0;
-  bool causal = false, bias = false, score = false, wall = false;
+  bool causal = false, bias = false, score = false, backward = false, wall = false;
   int threads = 1;
   std::string dtype = "f32";
 
@@ -41,7 +42,7 @@ struct Workload {
     }
     if (Hkv == 0) Hkv = H;
     if (!good || B < 1 || H < 1 || N < 1 || M < 1 || D < 1 || threads < 1 || window < 0 || H % Hkv != 0 ||
-        (window > 0 && !causal))
+        (window > 0 && !causal) || (backward && (N != M || H != Hkv || dtype != "f32")))
       throw std::invalid_argument("not a workload: " + name);
   }
 
@@ -53,7 +54,7 @@ struct Workload {
   /// Few queries: the time goes into reading k and v, not into arithmetic.
   bool bound_by_memory() const { return N == 1; }
 
-  /// 4 B H N M D, half of it when causal; of a window, only what is visible.
+  /// 4 B H N M D, half of it when causal; of a window, only what is visible. Backward: 2.5 times that.
   double flops() const {
     double pairs = double(N) * double(M);
     if (window > 0) {
@@ -62,7 +63,7 @@ struct Workload {
     } else if (causal) {
       pairs *= 0.5;
     }
-    return 4.0 * double(B * H * D) * pairs;
+    return (backward ? 10.0 : 4.0) * double(B * H * D) * pairs;
   }
 
  private:
@@ -83,7 +84,8 @@ struct Workload {
       }
     using Switch = std::pair<const char*, bool*>;
     for (const auto& [known, field] :
-         {Switch{"causal", &causal}, Switch{"bias", &bias}, Switch{"score", &score}, Switch{"wall", &wall}})
+         {Switch{"causal", &causal}, Switch{"bias", &bias}, Switch{"score", &score},
+          Switch{"backward", &backward}, Switch{"wall", &wall}})
       if (key == known) {
         *field = number != 0;
         return true;
@@ -121,6 +123,21 @@ inline constexpr const char* kSoftmaxAttentionWorkloads[] = {
     "sdpa B=1 H=8 N=2048 M=2048 D=64 score=1",
     "sdpa B=1 H=8 N=1024 M=1024 D=64 dtype=bf16",
     "sdpa B=1 H=8 N=1024 M=1024 D=64 dtype=f16",
+};
+
+inline constexpr const char* kBackwardWorkloads[] = {
+    "sdpa B=1 H=8 N=1024 M=1024 D=64 backward=1",
+    "sdpa B=1 H=8 N=1024 M=1024 D=64 causal=1 backward=1",
+    "sdpa B=1 H=8 N=2048 M=2048 D=64 backward=1",
+    "sdpa B=1 H=8 N=2048 M=2048 D=64 causal=1 backward=1",
+    "sdpa B=1 H=8 N=4096 M=4096 D=64 backward=1",
+    "sdpa B=1 H=8 N=4096 M=4096 D=64 causal=1 backward=1",
+    "sdpa B=1 H=8 N=1024 M=1024 D=128 backward=1",
+    "sdpa B=1 H=8 N=1024 M=1024 D=128 causal=1 backward=1",
+    "sdpa B=1 H=8 N=2048 M=2048 D=128 backward=1",
+    "sdpa B=1 H=8 N=2048 M=2048 D=128 causal=1 backward=1",
+    "sdpa B=1 H=8 N=4096 M=4096 D=128 backward=1",
+    "sdpa B=1 H=8 N=4096 M=4096 D=128 causal=1 backward=1",
 };
 
 inline constexpr const char* kDecodeWorkloads[] = {

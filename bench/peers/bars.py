@@ -62,6 +62,12 @@ def _all():
         pair = (workload + " threads=2", workload + " wall=1")
         bars.append(Bar(f"{label}, 2 threads over 1", "faster", bound, pair))
     bars.append(Bar("AVX2 build, dense N=2048 D=64", "avx2", 0.80, (DENSE.format(2048, 64),)))
+    for n in (1024, 2048, 4096):
+        for d in (64, 128):
+            bars += _speed(f"backward N={n} D={d}", DENSE.format(n, d) + " backward=1", 0.75, 1.2)
+            bars.append(Bar(f"backward causal N={n} D={d}", "torch", 1.5, (CAUSAL.format(n, d) + " backward=1",)))
+    pair = tuple(DENSE.format(2048, 64) + " backward=1" + how for how in (" threads=2", " wall=1"))
+    bars.append(Bar("backward N=2048, 2 threads over 1", "faster", 1.85, pair))
     plain = DENSE.format(2048, 64)
     bars.append(Bar("user score against plain", "cost", 1.15, (plain + " score=1", plain)))
     return bars

@@ -70,6 +70,7 @@ std::string machine() {
 std::vector<std::string> workload_names() {
   std::vector<std::string> names(std::begin(kSoftmaxAttentionWorkloads), std::end(kSoftmaxAttentionWorkloads));
   names.insert(names.end(), std::begin(kDecodeWorkloads), std::end(kDecodeWorkloads));
+  names.insert(names.end(), std::begin(kBackwardWorkloads), std::end(kBackwardWorkloads));
   return names;
 }
 

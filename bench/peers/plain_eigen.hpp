@@ -73,13 +73,55 @@ void plain_eigen_head(const Problem<Cache>& p, float* result, Eigen::Index head)
   }
 }
 
+// The gradients of a head: scores and weights again, by block of queries, then five products.
+inline void plain_eigen_head_backward(const Problem<float>& p, float* result, Eigen::Index head) {
+  using Eigen::Index;
+  const Workload& w = p.workload;
+  const Index size = w.N * w.D, all = p.q.size();
+  const auto rows_of = [&](const float* data) { return Eigen::Map<const RowMajor>(data + head * size, w.N, w.D); };
+  const auto gradient = [&](Index which) {
+    return Eigen::Map<RowMajor>(result + which * all + head * size, w.N, w.D);
+  };
+  const auto q = rows_of(p.q.data()), k = rows_of(p.k.data()), v = rows_of(p.v.data()), d_out = rows_of(p.d_out.data()),
+             out = rows_of(p.forward_out.data());
+  auto d_q = gradient(0), d_k = gradient(1), d_v = gradient(2);
+  d_k.setZero();
+  d_v.setZero();
+  static thread_local RowMajor weights, d_weights;
+  const float scale = 1.0f / std::sqrt(float(w.D));
+  for (Index from = 0; from < w.N; from += kEigenQueryBlock) {
+    const Index rows = std::min(kEigenQueryBlock, w.N - from), keys = w.causal ? from + rows : w.M;
+    weights.noalias() = q.middleRows(from, rows) * k.topRows(keys).transpose();
+    d_weights.noalias() = d_out.middleRows(from, rows) * v.topRows(keys).transpose();
+    for (Index r = 0; r < rows; ++r) {
+      const Index end = w.causal ? from + r + 1 : keys;
+      const float lse = p.lse.data()[head * w.N + from + r];
+      const float delta = out.row(from + r).dot(d_out.row(from + r));
+      auto row = weights.row(r).head(end).array();
+      row = (row * scale - lse).exp();
+      weights.row(r).tail(keys - end).setZero();
+      d_weights.row(r).array() = weights.row(r).array() * (d_weights.row(r).array() - delta);
+    }
+    d_v.topRows(keys).noalias() += weights.transpose() * d_out.middleRows(from, rows);
+    d_k.topRows(keys).noalias() += (scale * d_weights.transpose()) * q.middleRows(from, rows);
+    d_q.middleRows(from, rows).noalias() = (scale * d_weights) * k.topRows(keys);
+  }
+}
+
 template <class Cache>
 std::function<void()> plain_eigen_call(Problem<Cache>& problem, heed::Tensor<float, 4>& result) {
   result.resize(problem.out.dimensions());
   return [&p = problem, &result] {
     const Eigen::Index heads = p.workload.B * p.workload.H;
     const auto some = [&](Eigen::Index first, Eigen::Index end) {
-      for (Eigen::Index head = first; head < end; ++head) plain_eigen_head(p, result.data(), head);
+      for (Eigen::Index head = first; head < end; ++head) {
+        if constexpr (std::same_as<Cache, float>)
+          if (p.workload.backward) {
+            plain_eigen_head_backward(p, result.data(), head);
+            continue;
+          }
+        plain_eigen_head(p, result.data(), head);
+      }
     };
     if (!p.device) return some(0, heads);
     const double work = p.workload.flops() / double(heads);

@@ -15,7 +15,7 @@ def version():
 
 
 def parse(name):
-    values = dict(B=1, H=1, N=1, M=1, D=64, causal=0, window=0, bias=0, score=0, threads=1, wall=0, dtype="f32")
+    values = dict(B=1, H=1, N=1, M=1, D=64, causal=0, window=0, bias=0, score=0, backward=0, threads=1, wall=0, dtype="f32")
     for word in name.split()[1:]:
         key, value = word.split("=")
         values[key] = value if key == "dtype" else int(value)
@@ -66,8 +66,17 @@ class TorchCall:
                     lambda mask=mask: scaled_dot_product_attention(q, k, v, attn_mask=mask, **options)
                 )
         self.call, self.count = None, 1
+        self.mode = torch.inference_mode
+        if w["backward"]:
+            # The backward alone: the forward's results are kept, as they are by the other side.
+            self.mode = torch.enable_grad
+            inputs = [x.requires_grad_() for x in (q, k, v)]
+            d_out = torch.randn(w["B"], w["H"], w["N"], w["D"])
+            with torch.enable_grad():
+                forward = self.candidates[0]()
+            self.candidates = [lambda: torch.autograd.grad(forward, inputs, d_out, retain_graph=True)]
         torch.set_num_threads(self.threads)
-        with torch.inference_mode():
+        with self.mode():
             once = []
             for call in self.candidates:
                 call()
@@ -84,7 +93,7 @@ class TorchCall:
 
     def repetition(self):
         torch.set_num_threads(self.threads)
-        with torch.inference_mode():
+        with self.mode():
             if self.once < 0.2:
                 self.call()
             return self._seconds(self.call, self.count)
