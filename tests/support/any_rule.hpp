@@ -8,27 +8,36 @@
 
 namespace heed::test {
 
-class AnyRule : public VisibilityRuleBase {
+/// Any rule that lays out up to `Planes` planes: with none, the kernels take their path without planes.
+template <int Planes>
+class RuleOfPlanes : public VisibilityRuleBase {
  public:
-  static constexpr int kPlanes = 2;
+  static constexpr int kPlanes = Planes;
 
-  template <VisibilityRule Rule>
-  requires(!std::same_as<Rule, AnyRule>) explicit AnyRule(const Rule& rule)
-      : rule_(std::make_shared<Holder<Rule>>(rule)) {
-    static_assert(heed::detail::kPlanesOf<Rule> <= kPlanes);
+  template <VisibilityRule R>
+  requires(!std::same_as<R, RuleOfPlanes>) RuleOfPlanes(R rule)  // NOLINT: implicit, as std::function is
+      : held_(std::make_shared<Held<R>>(std::move(rule))) {
+    static_assert(heed::detail::kPlanesOf<R> <= Planes);
+  }
+
+  /// The same rule, which says nothing about runs of keys.
+  RuleOfPlanes without_runs() const {
+    RuleOfPlanes copy = *this;
+    copy.runs_ = false;
+    return copy;
   }
 
   template <Real T, Lanes L>
   simd::Mask<T> operator()(const At<T, L>& at) const {
-    return rule_->test(at);
+    return held_->test(at);
   }
   template <Real T>
   void fill(const PairTile& tile, T* plane, Index plane_size) const {
-    rule_->fill(tile, plane, plane_size);
+    held_->fill(tile, plane, plane_size);
   }
-  Run run(const QueryTile& tile, Index key) const { return rule_->run(tile, key); }
-  Index key_count(Index batch, Index keys) const { return rule_->key_count(batch, keys); }
-  void check(const AttentionShape& shape) const { rule_->check(shape); }
+  Run run(const QueryTile& tile, Index key) const { return runs_ ? held_->run(tile, key) : Run{Seen::kSome, kEndless}; }
+  Index key_count(Index batch, Index keys) const { return held_->key_count(batch, keys); }
+  void check(const AttentionShape& shape) const { held_->check(shape); }
 
  private:
   struct Base {
@@ -39,15 +48,13 @@ class AnyRule : public VisibilityRuleBase {
     virtual simd::Mask<double> test(const At<double, Lanes::kKeys>&) const = 0;
     virtual void fill(const PairTile&, float*, Index) const = 0;
     virtual void fill(const PairTile&, double*, Index) const = 0;
-    virtual Run run(const QueryTile&, Index) const = 0;
-    virtual Index key_count(Index, Index) const = 0;
+    virtual Run run(const QueryTile&, Index key) const = 0;
+    virtual Index key_count(Index batch, Index keys) const = 0;
     virtual void check(const AttentionShape&) const = 0;
   };
-
-  template <class Rule>
-  struct Holder : Base {
-    Rule rule;
-    explicit Holder(const Rule& r) : rule(r) {}
+  template <class R>
+  struct Held final : Base {
+    explicit Held(R r) : rule(std::move(r)) {}
     simd::Mask<float> test(const At<float, Lanes::kQueries>& at) const override { return heed::detail::test(rule, at); }
     simd::Mask<float> test(const At<float, Lanes::kKeys>& at) const override { return heed::detail::test(rule, at); }
     simd::Mask<double> test(const At<double, Lanes::kQueries>& at) const override {
@@ -61,11 +68,16 @@ class AnyRule : public VisibilityRuleBase {
       heed::detail::fill_planes(rule, tile, plane, size);
     }
     Run run(const QueryTile& tile, Index key) const override { return heed::detail::run_of(rule, tile, key); }
-    Index key_count(Index b, Index keys) const override { return heed::detail::key_count_of(rule, b, keys); }
+    Index key_count(Index batch, Index keys) const override { return heed::detail::key_count_of(rule, batch, keys); }
     void check(const AttentionShape& shape) const override { heed::detail::check_part(rule, shape); }
+    R rule;
   };
 
-  std::shared_ptr<const Base> rule_;
+  std::shared_ptr<const Base> held_;
+  bool runs_ = true;
 };
+
+using ErasedRule = RuleOfPlanes<0>;
+using AnyRule = RuleOfPlanes<2>;
 
 }  // namespace heed::test

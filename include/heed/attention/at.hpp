@@ -150,6 +150,29 @@ void check_part(const X& x, const AttentionShape& shape) {
   if constexpr (requires { x.check(shape); }) x.check(shape);
 }
 
+/// Two parts of a composition, the planes of the second behind those of the first.
+template <class Base, class A, class B>
+struct Pair : Base {
+  A a;
+  B b;
+  static constexpr int kPlanes = kPlanesOf<A> + kPlanesOf<B>;
+
+  /// The place as b is told it.
+  template <Real T, Lanes L>
+  HEED_INLINE At<T, L> for_b(const At<T, L>& at) const {
+    return skip_planes<kPlanesOf<A>>(at);
+  }
+  void check(const AttentionShape& shape) const {
+    check_part(a, shape);
+    check_part(b, shape);
+  }
+  template <Real T>
+  void fill(const PairTile& tile, T* plane, Index plane_size) const {
+    fill_planes(a, tile, plane, plane_size);
+    fill_planes(b, tile, plane + kPlanesOf<A> * plane_size, plane_size);
+  }
+};
+
 }  // namespace detail
 
 }  // namespace heed::inline HEED_ISA

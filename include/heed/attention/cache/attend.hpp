@@ -90,8 +90,7 @@ void attend_source(const D& device, const SoftmaxAttention<Score, Rule>& attenti
     SoftmaxAttention<Score, CacheRule>{attention.score, rule, attention.options}.from(device, q, source, kv_heads, keys,
                                                                                       value_width, target);
   } else {
-    using Both = And<CacheRule, Rule>;
-    SoftmaxAttention<Score, Both>{attention.score, Both{{}, rule, attention.rule}, attention.options}.from(
+    SoftmaxAttention<Score, And<CacheRule, Rule>>{attention.score, rule && attention.rule, attention.options}.from(
         device, q, source, kv_heads, keys, value_width, target);
   }
 }

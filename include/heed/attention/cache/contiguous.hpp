@@ -40,12 +40,11 @@ struct ContiguousCache {
   template <Device D, TensorLike K, TensorLike V>
   void append(const D& device, const K& k_new, const V& v_new) {
     const auto keys = const_view(k_new);
-    check_append(keys, const_view(v_new));
-    detail::write_tokens(
-        device, keys, const_view(v_new), [](Index, Index) { return true; },
-        [&](Index b, Index h, Index t) { return &k(b, h, lengths(b) + t, 0); },
-        [&](Index b, Index h, Index t) { return &v(b, h, lengths(b) + t, 0); });
-    for (Index b = 0; b < lengths.size(); ++b) lengths(b) += std::int32_t(keys.size(2));
+    const auto values = const_view(v_new);
+    check_append(keys, values);
+    detail::append_tokens(
+        *this, device, keys, values, [](Index, Index) { return true; },
+        [](Index b, Index z) { return detail::CacheRow{b, z}; });
   }
 
   /// Throws as append would; writes nothing.

@@ -52,17 +52,11 @@ struct PagedCache {
   template <Device D, TensorLike K, TensorLike V>
   void append(const D& device, const K& k_new, const V& v_new) {
     const auto keys = const_view(k_new);
-    check_append(keys, const_view(v_new));
-    const Index rows = page_size();
-    const auto slot = [&](Tensor<U, 4>& store, Index b, Index h, Index t) {
-      const Index z = lengths(b) + t;
-      return &store(block_table(b, z / rows), h, z % rows, 0);
-    };
-    detail::write_tokens(
-        device, keys, const_view(v_new), [](Index, Index) { return true; },
-        [&](Index b, Index h, Index t) { return slot(k, b, h, t); },
-        [&](Index b, Index h, Index t) { return slot(v, b, h, t); });
-    for (Index b = 0; b < lengths.size(); ++b) lengths(b) += std::int32_t(keys.size(2));
+    const auto values = const_view(v_new);
+    check_append(keys, values);
+    detail::append_tokens(
+        *this, device, keys, values, [](Index, Index) { return true; },
+        [this](Index b, Index z) { return detail::CacheRow{block_table(b, z / page_size()), z % page_size()}; });
   }
 
   /// Throws as append would; writes nothing.

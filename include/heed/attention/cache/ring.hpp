@@ -56,10 +56,9 @@ struct RingCache {
     check_append(keys, values);
     const Index n = keys.size(2), sinks = options.sink_tokens, window = options.window_size;
     const auto stays = [&](Index b, Index t) { return lengths(b) + t < sinks || t >= n - window; };
-    detail::write_tokens(
-        device, keys, values, stays, [&](Index b, Index h, Index t) { return &k(b, h, slot(lengths(b) + t), 0); },
-        [&](Index b, Index h, Index t) { return &v(b, h, slot(lengths(b) + t), 0); });
-    for (Index b = 0; b < lengths.size(); ++b) lengths(b) += std::int32_t(n);
+    detail::append_tokens(*this, device, keys, values, stays, [&](Index b, Index z) {
+      return detail::CacheRow{b, z < sinks ? z : sinks + (z - sinks) % window};
+    });
   }
 
   /// Throws as append would; writes nothing.
@@ -135,11 +134,6 @@ struct RingCache {
 
  private:
   static constexpr std::string_view kName = "ring_cache";
-
-  Index slot(Index z) const {
-    const Index sinks = options.sink_tokens;
-    return z < sinks ? z : sinks + (z - sinks) % options.window_size;
-  }
 };
 
 }  // namespace heed::inline HEED_ISA

@@ -56,20 +56,27 @@ void write_row(const From* from, Index inner, Index width, U* to) {
   }
 }
 
-/// Writes the tokens t of every batch and key head for which stays(b, t), rounded to the storage type:
-/// key_slot(b, head, t) and value_slot(b, head, t) are where their rows begin. No two of them have the same slot.
-template <Device D, class UK, class UV, class Stays, class KeySlot, class ValueSlot>
-void write_tokens(const D& device, const View<const UK, 4>& k_new, const View<const UV, 4>& v_new, Stays&& stays,
-                  KeySlot&& key_slot, ValueSlot&& value_slot) {
-  const Index heads = k_new.size(1);
+/// Where a position of a sequence is in the tensors of a cache: at (slab, head, row).
+struct CacheRow {
+  Index slab = 0, row = 0;
+};
+
+/// Appends the tokens t of every sequence for which stays(b, t), rounded to the storage type, at place(b, position). No
+/// two of them have the same place.
+template <class Cache, Device D, class UK, class UV, class Stays, class PlaceOf>
+void append_tokens(Cache& cache, const D& device, const View<const UK, 4>& k_new, const View<const UV, 4>& v_new,
+                   Stays&& stays, PlaceOf&& place) {
+  const Index heads = k_new.size(1), tokens = k_new.size(2);
   parallel_for(device, k_new.size(0) * heads, [&](Index unit) {
     const Index b = unit / heads, h = unit % heads;
-    for (Index t = 0; t < k_new.size(2); ++t) {
+    for (Index t = 0; t < tokens; ++t) {
       if (!stays(b, t)) continue;
-      write_row(k_new.at(b, h, t), k_new.stride(3), k_new.size(3), key_slot(b, h, t));
-      write_row(v_new.at(b, h, t), v_new.stride(3), v_new.size(3), value_slot(b, h, t));
+      const CacheRow to = place(b, cache.lengths(b) + t);
+      write_row(k_new.at(b, h, t), k_new.stride(3), k_new.size(3), &cache.k(to.slab, h, to.row, 0));
+      write_row(v_new.at(b, h, t), v_new.stride(3), v_new.size(3), &cache.v(to.slab, h, to.row, 0));
     }
   });
+  for (Index b = 0; b < cache.lengths.size(); ++b) cache.lengths(b) += std::int32_t(tokens);
 }
 
 /// Rows of another type and any strides as contiguous ones of the storage type.

@@ -104,14 +104,12 @@ auto visible(F f) {
 }
 
 template <class A, class B>
-struct And : VisibilityRuleBase {
-  A a;
-  B b;
-  static constexpr int kPlanes = detail::kPlanesOf<A> + detail::kPlanesOf<B>;
+struct And : detail::Pair<VisibilityRuleBase, A, B> {
+  using detail::Pair<VisibilityRuleBase, A, B>::a, detail::Pair<VisibilityRuleBase, A, B>::b;
 
   template <Real T, Lanes L>
   HEED_INLINE simd::Mask<T> operator()(const At<T, L>& at) const {
-    return detail::test(a, at) && detail::test(b, detail::skip_planes<detail::kPlanesOf<A>>(at));
+    return detail::test(a, at) && detail::test(b, this->for_b(at));
   }
   Run run(const QueryTile& tile, Index key) const {
     const Run x = detail::run_of(a, tile, key);
@@ -123,26 +121,15 @@ struct And : VisibilityRuleBase {
   Index key_count(Index batch, Index keys) const {
     return std::min(detail::key_count_of(a, batch, keys), detail::key_count_of(b, batch, keys));
   }
-  void check(const AttentionShape& shape) const {
-    detail::check_part(a, shape);
-    detail::check_part(b, shape);
-  }
-  template <Real T>
-  void fill(const PairTile& tile, T* plane, Index plane_size) const {
-    detail::fill_planes(a, tile, plane, plane_size);
-    detail::fill_planes(b, tile, plane + detail::kPlanesOf<A> * plane_size, plane_size);
-  }
 };
 
 template <class A, class B>
-struct Or : VisibilityRuleBase {
-  A a;
-  B b;
-  static constexpr int kPlanes = detail::kPlanesOf<A> + detail::kPlanesOf<B>;
+struct Or : detail::Pair<VisibilityRuleBase, A, B> {
+  using detail::Pair<VisibilityRuleBase, A, B>::a, detail::Pair<VisibilityRuleBase, A, B>::b;
 
   template <Real T, Lanes L>
   HEED_INLINE simd::Mask<T> operator()(const At<T, L>& at) const {
-    return detail::test(a, at) || detail::test(b, detail::skip_planes<detail::kPlanesOf<A>>(at));
+    return detail::test(a, at) || detail::test(b, this->for_b(at));
   }
   Run run(const QueryTile& tile, Index key) const {
     const Run x = detail::run_of(a, tile, key);
@@ -150,15 +137,6 @@ struct Or : VisibilityRuleBase {
     const Run y = detail::run_of(b, tile, key);
     if (y.seen == Seen::kAll) return y;
     return {std::max(x.seen, y.seen), std::min(x.end, y.end)};
-  }
-  void check(const AttentionShape& shape) const {
-    detail::check_part(a, shape);
-    detail::check_part(b, shape);
-  }
-  template <Real T>
-  void fill(const PairTile& tile, T* plane, Index plane_size) const {
-    detail::fill_planes(a, tile, plane, plane_size);
-    detail::fill_planes(b, tile, plane + detail::kPlanesOf<A> * plane_size, plane_size);
   }
 };
 
@@ -187,7 +165,7 @@ requires(std::derived_from<A, VisibilityRuleBase> || std::derived_from<B, Visibi
                                                                                                                B b) {
   static_assert(VisibilityRule<A> && VisibilityRule<B>,
                 "heed: each side of && must be a visibility rule, callable as condition = rule(at)");
-  return And<A, B>{{}, std::move(a), std::move(b)};
+  return And<A, B>{{{}, std::move(a), std::move(b)}};
 }
 
 template <class A, class B>
@@ -195,7 +173,7 @@ requires(std::derived_from<A, VisibilityRuleBase> || std::derived_from<B, Visibi
                                                                                                                B b) {
   static_assert(VisibilityRule<A> && VisibilityRule<B>,
                 "heed: each side of || must be a visibility rule, callable as condition = rule(at)");
-  return Or<A, B>{{}, std::move(a), std::move(b)};
+  return Or<A, B>{{{}, std::move(a), std::move(b)}};
 }
 
 template <std::derived_from<VisibilityRuleBase> A>
