@@ -10,6 +10,7 @@
 #include <initializer_list>
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>
 
 #include "heed/core/error.hpp"
 #include "heed/core/scalar.hpp"
@@ -278,20 +279,23 @@ View<const T, Rank> as_view(const Eigen::TensorMap<const Eigen::Tensor<T, Rank, 
   return map;
 }
 template <class Derived>
+inline constexpr int kDenseRank = Derived::IsVectorAtCompileTime ? 1 : 2;
+template <class Derived>
 requires((Derived::Flags & Eigen::DirectAccessBit) !=
-         0) View<const typename Derived::Scalar, 2> as_view(const Eigen::DenseBase<Derived>& matrix) {
-  return matrix;
+         0) View<const typename Derived::Scalar, kDenseRank<Derived>> as_view(const Eigen::DenseBase<Derived>& dense) {
+  return dense;
 }
 template <class Derived>
 requires((Derived::Flags & Eigen::DirectAccessBit) != 0 &&
          (Derived::Flags & Eigen::LvalueBit) !=
-             0) View<typename Derived::Scalar, 2> as_view(Eigen::DenseBase<Derived>& matrix) {
-  return matrix;
+             0) View<typename Derived::Scalar, kDenseRank<Derived>> as_view(Eigen::DenseBase<Derived>& dense) {
+  return dense;
 }
 }  // namespace detail
 
 /// Anything that a View can be made of: heed::View, Eigen::Tensor and TensorMap of any layout, and Eigen matrices,
-/// maps, blocks and refs. An unevaluated Eigen expression is not: evaluate it into a heed::Tensor first.
+/// maps, blocks and refs; of rank 1 where Eigen's type says that it is a vector, of a row or a column (as a matrix of
+/// one row: View<const T, 2>(vector)). An unevaluated Eigen expression is not: evaluate it into a heed::Tensor first.
 template <class X>
 concept TensorLike = requires(X&& x) {
   detail::as_view(x);
@@ -309,6 +313,28 @@ auto const_view(const X& x) {
   const auto v = detail::as_view(x);
   return View<const typename decltype(v)::Scalar, decltype(v)::rank>(v);
 }
+
+namespace detail {
+
+template <class X>
+inline constexpr bool kOwnsMemory = false;
+template <class T, int Rank, int Layout, class I>
+inline constexpr bool kOwnsMemory<Eigen::Tensor<T, Rank, Layout, I>> = true;
+template <class T, int Rows, int Cols, int Options, int MaxRows, int MaxCols>
+inline constexpr bool kOwnsMemory<Eigen::Matrix<T, Rows, Cols, Options, MaxRows, MaxCols>> = true;
+template <class T, int Rows, int Cols, int Options, int MaxRows, int MaxCols>
+inline constexpr bool kOwnsMemory<Eigen::Array<T, Rows, Cols, Options, MaxRows, MaxCols>> = true;
+
+/// The read-only view of a tensor for an object that keeps it: not of a temporary, whose memory is gone by then.
+template <TensorLike X>
+auto kept_view(X&& x) {
+  static_assert(std::is_lvalue_reference_v<X> || !kOwnsMemory<std::remove_cvref_t<X>>,
+                "heed: only a view of this tensor is kept, and it is a temporary: put it in a variable that lives as "
+                "long as the attention, and pass that");
+  return const_view(x);
+}
+
+}  // namespace detail
 
 template <TensorLike X>
 using ScalarOf = std::remove_const_t<typename decltype(view(std::declval<X&>()))::Scalar>;
