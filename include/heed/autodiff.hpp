@@ -5,5 +5,8 @@
 #include "heed/autodiff/concat.hpp"
 #include "heed/autodiff/elementwise.hpp"
 #include "heed/autodiff/linear.hpp"
+#include "heed/autodiff/merge.hpp"
+#include "heed/autodiff/relative_bias.hpp"
+#include "heed/autodiff/rotary.hpp"
 #include "heed/autodiff/tape.hpp"
 #include "heed/autodiff/var.hpp"

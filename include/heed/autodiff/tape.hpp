@@ -17,12 +17,6 @@ namespace heed::inline HEED_ISA {
 
 namespace detail {
 
-/// Eigen objects that own their elements: a temporary of these is gone after the call that it was given to.
-template <class X>
-inline constexpr bool kOwnsElements = std::is_base_of_v<Eigen::PlainObjectBase<X>, X>;
-template <class T, int Rank, int Options, class I>
-inline constexpr bool kOwnsElements<Eigen::Tensor<T, Rank, Options, I>> = true;
-
 /// The memory between the first and the last element of a view.
 template <class T>
 struct MemoryRange {
@@ -44,6 +38,16 @@ struct MemoryRange {
     return begin != other.begin ? std::less<const T*>()(begin, other.begin) : std::less<const T*>()(end, other.end);
   }
 };
+
+template <class U, int Rank>
+void copy_elements(const View<const U, Rank>& from, const View<U, Rank>& to) {
+  if (from.count() == 0) return;
+  if constexpr (Rank == 1) {
+    for (Index i = 0; i < from.size(0); ++i) to(i) = from(i);
+  } else {
+    for (Index i = 0; i < from.size(0); ++i) copy_elements(from.select(0, i), to.select(0, i));
+  }
+}
 
 }  // namespace detail
 
@@ -90,7 +94,7 @@ class Tape {
   /// A variable of the values of a tensor, which stay where they are. A temporary is copied.
   template <TensorLike X>
   auto input(X&& x) {
-    if constexpr (!std::is_lvalue_reference_v<X> && detail::kOwnsElements<std::remove_cvref_t<X>>) {
+    if constexpr (!std::is_lvalue_reference_v<X> && detail::kOwnsMemory<std::remove_cvref_t<X>>) {
       return copied(elements(x), true);
     } else {
       return variable(elements(x), true);
@@ -105,7 +109,7 @@ class Tape {
   template <TensorLike X>
   auto constant(X&& x) {
     const auto values = elements(x);
-    constexpr bool temporary = !std::is_lvalue_reference_v<X> && detail::kOwnsElements<std::remove_cvref_t<X>>;
+    constexpr bool temporary = !std::is_lvalue_reference_v<X> && detail::kOwnsMemory<std::remove_cvref_t<X>>;
     if (temporary || (values.count() > 0 && has_gradient(lookup(values)))) return copied(values, false);
     return variable(values, false);
   }
@@ -147,6 +151,16 @@ class Tape {
   View<T, Rank> written(const Var<T, Rank>& x) {
     check(x, "Tape::written");
     return {const_cast<T*>(x.value_.data), x.value_.sizes, x.value_.strides};
+  }
+
+  /// A copy that lives until clear(): of indices and the like, which a block reads again in its backward.
+  template <class U, int Rank>
+  View<const U, Rank> keep(const View<const U, Rank>& x) {
+    static_assert(std::is_trivially_copyable_v<U>);
+    require_idle("keep");
+    const View<U, Rank> kept(x.count() == 0 ? nullptr : take<U>(x.count()), x.sizes);
+    detail::copy_elements(x, kept);
+    return kept;
   }
 
   /// on_backward(outputs..., f): backward calls f() if an output's gradient is not 0, after all that used the outputs.
