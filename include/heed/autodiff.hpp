@@ -2,6 +2,7 @@
 // Variables and tapes, and what records the blocks.
 #pragma once
 
+#include "heed/autodiff/attention.hpp"
 #include "heed/autodiff/concat.hpp"
 #include "heed/autodiff/elementwise.hpp"
 #include "heed/autodiff/linear.hpp"

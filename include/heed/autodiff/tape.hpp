@@ -114,8 +114,8 @@ class Tape {
     return variable(values, false);
   }
 
-  /// Makes the memory of a tensor known, so that find() has a place for its gradient: as a parameter, unless it is known
-  /// already. For views that broadcast (stride 0), which cannot be variables.
+  /// Makes the memory of a tensor known, so that find() has a place for its gradient: as a parameter, unless it is
+  /// known already. For views that broadcast (stride 0), which cannot be variables.
   template <TensorLike X>
   void remember(const X& x) {
     remember_values(elements(x), true);
