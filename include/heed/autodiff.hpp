@@ -3,5 +3,11 @@
 #pragma once
 
 #include "heed/autodiff/attention.hpp"
+#include "heed/autodiff/concat.hpp"
+#include "heed/autodiff/elementwise.hpp"
+#include "heed/autodiff/linear.hpp"
+#include "heed/autodiff/merge.hpp"
+#include "heed/autodiff/relative_bias.hpp"
+#include "heed/autodiff/rotary.hpp"
 #include "heed/autodiff/tape.hpp"
 #include "heed/autodiff/var.hpp"
