@@ -13,3 +13,4 @@
 #include "heed/autodiff/rotary.hpp"
 #include "heed/autodiff/tape.hpp"
 #include "heed/autodiff/var.hpp"
+#include "heed/autodiff/weights.hpp"

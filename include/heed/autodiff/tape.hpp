@@ -445,17 +445,4 @@ class Tape {
   DeviceRef device_;
 };
 
-/// The tape of the variables among the arguments of a recorded call. Throws heed::Error naming `where` if none of them
-/// has one.
-template <class First, class... Rest>
-auto& tape_of(std::string_view where, const First& first, const Rest&... rest) {
-  if constexpr (Recorded<First>) {
-    require(first.tape() != nullptr, where, "a variable on no tape");
-    return *first.tape();
-  } else {
-    static_assert(sizeof...(Rest) > 0);
-    return tape_of(where, rest...);
-  }
-}
-
 }  // namespace heed::inline HEED_ISA

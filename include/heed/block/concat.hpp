@@ -49,8 +49,9 @@ template <int Axis, TensorLike O, Device D, TensorLike... X>
 void concat_into(const D& device, O&& out, const X&... x) {
   const auto target = view(out);
   const auto sizes = detail::concat_sizes<Axis>(x...);
-  require(target.sizes == sizes, "concat", "out must have shape ", shape_text(sizes), ", got ",
-          shape_text(target.sizes));
+  for (std::size_t a = 0; a < sizes.size(); ++a)
+    require(target.sizes[a] == sizes[a] || (sizes[a] == 1 && a != std::size_t(Axis)), "concat", "out must have shape ",
+            shape_text(sizes), ", got ", shape_text(target.sizes));
   Index start = 0;
   const auto put = [&](const auto& part) {
     const auto place = detail::concat_place<Axis>(target, part.sizes, start);
@@ -80,6 +81,19 @@ void concat_backward(const D& device, const View<const T, Rank>& d_out, const Pa
       kernel::copy<kernel::Write::kAdd>(device, d_place, d_part.broadcast(d_place.sizes, "concat", "a part"));
   };
   (get(d_parts), ...);
+}
+
+/// Every element of out becomes `value`: of a tensor, or of a variable that nothing has read yet.
+///
+/// No gradient: the result depends on no tensor.
+template <Device D, Operand O>
+void fill(const D& device, O&& out, double value) {
+  const auto target = writable(out);
+  using U = typename decltype(target)::Scalar;
+  const U element = static_cast<U>(value);
+  View<const U, decltype(target)::rank> everywhere(&element, target.sizes);
+  everywhere.strides.fill(0);
+  kernel::copy<kernel::Write::kAssign>(device, everywhere, target);
 }
 
 /// A copy in row-major order, whatever the strides of x: contiguous(heads.permute({0, 2, 1, 3})).merge(2).

@@ -137,8 +137,8 @@ struct Linear {
   auto operator()(const D& device, const X& x) const {
     return linear(device, x, weight, bias);
   }
-  /// Into a tensor or view of the right shape.
-  template <Device D, TensorLike X, TensorLike O>
+  /// Into a tensor, view or variable of the right shape.
+  template <Device D, Operand X, Operand O>
   void operator()(const D& device, const X& x, O&& out) const {
     linear(device, x, weight, bias, out);
   }

@@ -2,6 +2,7 @@
 // What a block works on: tensors, or variables that record what is done to them.
 #pragma once
 
+#include "heed/core/scratch.hpp"
 #include "heed/core/tensor.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -71,6 +72,65 @@ auto values_of(const X& x) {
   } else {
     return const_view(x);
   }
+}
+
+/// The tape of the variables among the arguments of a recorded call. Throws heed::Error naming `where` if none of them
+/// has one.
+template <class First, class... Rest>
+auto& tape_of(std::string_view where, const First& first, const Rest&... rest) {
+  if constexpr (Recorded<First>) {
+    require(first.tape() != nullptr, where, "a variable on no tape");
+    return *first.tape();
+  } else {
+    static_assert(sizeof...(Rest) > 0);
+    return tape_of(where, rest...);
+  }
+}
+
+/// An output of an operator whose operands are x..., not yet written: a tensor of T, or a variable on their tape.
+template <class T, int Rank, Operand... X>
+auto make_output(std::string_view where, const std::array<Index, std::size_t(Rank)>& sizes,
+                 [[maybe_unused]] const X&... x) {
+  if constexpr (AnyRecorded<X...>) {
+    return tape_of(where, x...).template make<Rank>(sizes);
+  } else {
+    Tensor<T, Rank> out;
+    out.resize(sizes);
+    return out;
+  }
+}
+
+/// The memory of an output that is being written.
+template <class X>
+auto writable(X&& x) {
+  if constexpr (Recorded<X>) {
+    return x.tape()->written(x);
+  } else {
+    return view(x);
+  }
+}
+
+/// The intermediates of an operator: space.template make<Rank>(sizes) gives views of this thread's scratch memory, for
+/// the lifetime of this object, or variables where one of the operands is recorded.
+template <Real T>
+class ScratchTensors {
+ public:
+  template <int Rank>
+  View<T, Rank> make(const std::array<Index, std::size_t(Rank)>& sizes) {
+    View<T, Rank> result(nullptr, sizes);
+    result.data = frame_.take<T>(result.count());
+    return result;
+  }
+
+ private:
+  ScratchFrame frame_;
+};
+template <Real T, Operand... X>
+requires AnyRecorded<X...>
+auto& intermediates(std::string_view where, const X&... x) { return tape_of(where, x...); }
+template <Real T, TensorLike... X>
+ScratchTensors<T> intermediates(std::string_view, const X&...) {
+  return {};
 }
 
 }  // namespace heed::inline HEED_ISA
