@@ -174,8 +174,8 @@ struct GeluTanh {
   }
 };
 
-// As functions of a tensor, or of a recorded variable: relu(x) is activate(Relu(), x), with the device first if there is
-// one.
+// As functions of a tensor, or of a recorded variable: relu(x) is activate(Relu(), x), with the device first if there
+// is one.
 
 template <TensorLike X>
 auto relu(const X& x) {

@@ -57,7 +57,8 @@ void cross_entropy_rows(const D& device, const Classified<UX, Rank>& rows, const
       losses[r] = T(0);
       if (rows.ignored(r)) continue;
       const T* const row = kernel::packed<T>(rows.logits.row(r), rows.logits.stride(), width, copy);
-      losses[r] = kernel::log_sum_exp(row, width) - row[rows.target(r)];
+      const auto total = kernel::exponential_sum(row, width);
+      losses[r] = (total.most - row[rows.target(r)]) + std::log(total.sum);
     }
   });
   double sum = 0;
@@ -81,7 +82,7 @@ void cross_entropy_rows_backward(const D& device, const Classified<UX, Rank>& ro
       if (rows.ignored(r)) continue;
       const T* const row = kernel::packed<T>(rows.logits.row(r), rows.logits.stride(), width, copy);
       T* const sum = kernel::packed_sum<T>(to.row(r), to.stride(), width, made);
-      kernel::log_sum_exp_backward(row, width, kernel::log_sum_exp(row, width), factor, sum);
+      kernel::log_sum_backward(row, width, kernel::exponential_sum(row, width), factor, sum);
       sum[rows.target(r)] -= factor;
       kernel::put<T>(sum, width, to.row(r), to.stride());
     }
@@ -117,7 +118,7 @@ auto cross_entropy(const X& logits, const Y& targets, const CrossEntropyOptions&
 }
 
 /// Adds d_out (1) times the gradient, (softmax(logits) - one_hot(target)) / rows counted, to d_logits; nothing if it
-/// has no data. The log-sum-exp is computed again.
+/// has no data. The sums of exponentials are computed again.
 template <Device D, TensorLike X, TensorLike Y, TensorLike G, TensorLike DX>
 void cross_entropy_backward(const D& device, const X& logits, const Y& targets, const CrossEntropyOptions& options,
                             const G& d_out, DX&& d_logits) {

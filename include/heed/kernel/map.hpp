@@ -27,8 +27,8 @@ int merged_axes(const Views&... views) {
 /// f adds to what is there. An element has the same bits wherever it stands.
 template <Real T, class D, class F, class UO, int Rank, class... U>
 void map(const D& device, const F& f, const View<UO, Rank>& out, const View<const U, Rank>&... in) {
-  constexpr Index kPiece = 1024;   // elements of a row that are copied at a time where they are not contiguous T
-  constexpr Index kUnit = 8192;    // elements that make a unit of work, a few microseconds
+  constexpr Index kPiece = 1024;  // elements of a row that are copied at a time where they are not contiguous T
+  constexpr Index kUnit = 8192;   // elements that make a unit of work, a few microseconds
   if (out.count() == 0) return;
   const int merged = detail::merged_axes<Rank>(out, in...);
   const Rows<UO, Rank> target(out, merged);

@@ -60,24 +60,31 @@ HEED_INLINE T sum_exponentials(const T* x, Index width, T shift, T* out) {
 
 }  // namespace detail
 
-/// log of the sum of e^x over a row, in one pass over memory: pieces that stay in the first-level cache bring their own
-/// maximum. -infinity for a row of -infinity, NaN for one with NaN or +infinity.
+/// The sum of e^x over a row, as sum * e^most: the two apart, because their logarithms' sum rounds as coarsely as the
+/// largest of the row.
 template <Real T>
-HEED_NOINLINE T log_sum_exp(const T* x, Index width) {
-  constexpr Index kPiece = 1024;
+struct ExponentialSum {
   T most = detail::kNone<T>, sum = 0;
+};
+
+/// In one pass over memory: pieces that stay in the first-level cache bring their own maximum. NaN for a row with NaN
+/// or +infinity, 0 for one of -infinity alone.
+template <Real T>
+HEED_NOINLINE ExponentialSum<T> exponential_sum(const T* x, Index width) {
+  constexpr Index kPiece = 1024;
+  ExponentialSum<T> total;
   for (Index first = 0; first < width; first += kPiece) {
     const Index count = std::min(kPiece, width - first);
     const T here = detail::row_max(x + first, count);
-    if (here > most) {
-      sum *= std::exp(most - here);
-      most = here;
+    if (here > total.most) {
+      total.sum *= std::exp(total.most - here);
+      total.most = here;
     }
     // Nothing but -infinity and NaN so far: a shift of 0 keeps both what they are.
-    sum += detail::sum_exponentials<false, T>(x + first, count, most == detail::kNone<T> ? T(0) : most, nullptr);
+    const T shift = total.most == detail::kNone<T> ? T(0) : total.most;
+    total.sum += detail::sum_exponentials<false, T>(x + first, count, shift, nullptr);
   }
-  if (most == detail::kNone<T> && sum == 0) return most;
-  return most + std::log(sum);
+  return total;
 }
 
 /// out = e^x / sum of e^x; 0 for a row of -infinity. out may be x.
@@ -107,16 +114,14 @@ HEED_NOINLINE void softmax_row_backward(const T* p, const T* d_out, Index width,
   });
 }
 
-/// d_x += factor * e^(x - log_sum): the gradient of a log-sum-exp.
+/// d_x += factor * e^x / total: the gradient of the logarithm of the sum.
 template <Real T>
-HEED_NOINLINE void log_sum_exp_backward(const T* x, Index width, T log_sum, T factor, T* d_x) {
+HEED_NOINLINE void log_sum_backward(const T* x, Index width, const ExponentialSum<T>& total, T factor, T* d_x) {
   using simd::Batch;
-  const Batch<T> shift(log_sum), log2_e(kLog2E<T>), weight(factor);
+  const Batch<T> most(total.most), log2_e(kLog2E<T>), weight(factor / total.sum);
   for_lanes<T>(width, [&](Index i, auto lanes) {
-    // Rounding may leave x a little above the sum.
-    const Batch<T> below = simd::max_or_nan(Batch<T>(T(0)), (shift - load_lanes<T>(x + i, lanes)) * log2_e);
-    simd::store_partial<T>(simd::fma(simd::exp2_nonpositive(-below), weight, load_lanes<T>(d_x + i, lanes)), d_x + i,
-                           lanes);
+    const Batch<T> p = simd::exp2_nonpositive((load_lanes<T>(x + i, lanes) - most) * log2_e);
+    simd::store_partial<T>(simd::fma(p, weight, load_lanes<T>(d_x + i, lanes)), d_x + i, lanes);
   });
 }
 

@@ -166,8 +166,8 @@ HEED_INLINE Batch<T> erf(Batch<T> x) {
     for (T& lane : lanes) lane = std::erf(lane);
     return load_aligned(lanes);
   } else {
-    // Minimax: erf(x) / x - 1 in x^2 up to 1 (1.3e-9 of erf), and beyond it log2 erfc |x| up to 4, where erf rounds to 1
-    // (1.1e-9 of erf).
+    // Minimax: erf(x) / x - 1 in x^2 up to 1 (1.3e-9 of erf), and beyond it log2 erfc |x| up to 4, where erf rounds to
+    // 1 (1.1e-9 of erf).
     const Batch<T> magnitude = abs(x);
     const Batch<T> square = min(Batch<T>(1.f), x * x);
     Batch<T> p = fma(Batch<T>(7.853857713e-05f), square, Batch<T>(-8.010192523e-04f));
