@@ -21,7 +21,7 @@ void panel_exponentials(benchmark::State& state) {
   for (int v = 0; v < NV; ++v) shift[v] = sum[v] = simd::Batch<T>(T(0));
   bench::measure<T>(state, 0, double(count), [&] {
     std::copy_n(scores.data(), count, panel.data());
-    if constexpr (kExponentials) kernel::panel_exponentials<NV, T>(panel.data(), rows, shift, sum);
+    if constexpr (kExponentials) kernel::panel_exponentials<kernel::Base::kTwo, NV, T>(panel.data(), rows, shift, sum);
     bench::keep(panel.data());
     bench::keep(sum);
   });

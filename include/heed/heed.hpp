@@ -6,3 +6,4 @@
 #include "heed/core/safetensors.hpp"
 #include "heed/self.hpp"
 #include "heed/sparse.hpp"
+#include "heed/autodiff.hpp"

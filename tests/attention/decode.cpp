@@ -54,10 +54,10 @@ TEMPLATE_TEST_CASE("Ranges of keys", "", float, double) {
 
 TEMPLATE_TEST_CASE("Many ranges of keys", "", float, double) {
   using T = TestType;
-  const Index m = 65 * 1024 + 5;
+  constexpr Index m = 65 * 1024 + 5;
   const Inputs<T> x(1, 2, 1, 1, m, 3, 2, 1);
   check(x, heed::everything(), nullptr, 20);
-  check(x, heed::causal() && heed::window_left(3), [m](Index, Index, Index, Index j) { return j >= m - 4; });
+  check(x, heed::causal() && heed::window_left(3), [](Index, Index, Index, Index j) { return j >= m - 4; });
 }
 
 TEMPLATE_TEST_CASE("Panels over ranges of keys", "", float, double) {

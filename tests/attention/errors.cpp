@@ -122,12 +122,15 @@ TEST_CASE("Score modifiers that do not fit") {
   CHECK(text(heed::softcap(3) | heed::alibi(three)) == "alibi: slopes must have shape (H) = (4), got (3)");
   CHECK(text(heed::alibi(three) | heed::softcap(3)) == "alibi: slopes must have shape (H) = (4), got (3)");
   CHECK(text(heed::when(true, heed::alibi(three))) == "alibi: slopes must have shape (H) = (4), got (3)");
-  const auto bias = [&](std::array<Index, 4> sizes) { return text(heed::bias(random_tensor<float, 4>(sizes, 1))); };
+  const auto bias = [&](std::array<Index, 4> sizes) {
+    const T4 tensor = random_tensor<float, 4>(sizes, 1);
+    return text(heed::bias(tensor));
+  };
   CHECK(bias({2, 4, 5, 8}) == "bias: the bias must be broadcastable to (2, 4, 5, 7), got (2, 4, 5, 8)");
   CHECK(bias({2, 2, 5, 7}) == "bias: the bias must be broadcastable to (2, 4, 5, 7), got (2, 2, 5, 7)");
   CHECK(bias({2, 4, 0, 7}) == "bias: the bias must be broadcastable to (2, 4, 5, 7), got (2, 4, 0, 7)");
-  CHECK(text(heed::bias(Tensor<float, 2>(7, 5))) ==
-        "bias: the bias must be broadcastable to (2, 4, 5, 7), got (1, 1, 7, 5)");
+  const Tensor<float, 2> turned(7, 5);
+  CHECK(text(heed::bias(turned)) == "bias: the bias must be broadcastable to (2, 4, 5, 7), got (1, 1, 7, 5)");
   CHECK_THROWS_WITH(heed::softcap(0), "softcap: the cap must be positive and finite, got 0");
   CHECK_THROWS_WITH(heed::softcap(-1), "softcap: the cap must be positive and finite, got -1");
   CHECK_THROWS_WITH(heed::softcap(kInfinity), "softcap: the cap must be positive and finite, got inf");

@@ -198,5 +198,14 @@ TEST_CASE("merging names what does not fit, and writes nothing") {
                     "merge_attention_state: lse must have shape (1, 3, 4), got (1, 3, 5)");
   CHECK_THROWS_WITH(merge_attention_state(into(out, lse), out, wrong_lse),
                     "merge_attention_state: more_lse must have shape (1, 3, 4), got (1, 3, 5)");
+  // A tensor without elements has no memory, and is no less wrong.
+  Tensor<float, 3> empty_lse(1, 3, 0);
+  CHECK_THROWS_WITH(merge_attention_states(serial, outputs, lses, into(out, empty_lse)),
+                    "merge_attention_states: lse must have shape (B, H, N) = (1, 3, 4), got (1, 3, 0)");
+  CHECK_THROWS_WITH(merge_attention_state(into(out, empty_lse), out, lse),
+                    "merge_attention_state: lse must have shape (1, 3, 4), got (1, 3, 0)");
+  Tensor<float, 4> no_width(1, 3, 4, 0);
+  CHECK_THROWS_WITH(merge_attention_state(into(no_width), no_width, lse),
+                    "merge_attention_state: needs the state's lse: pass into(out, lse)");
   for (Index x = 0; x < out.size(); ++x) REQUIRE(out.data()[x] == 3.f);
 }

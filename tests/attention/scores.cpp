@@ -115,7 +115,7 @@ TEMPLATE_TEST_CASE("A bias of every broadcast shape and layout", "", float, doub
       const Tensor<T, 4> bias =
           random_tensor<T, 4>({axes & 1 ? 2 : 1, axes & 2 ? 4 : 1, axes & 4 ? n : 1, axes & 8 ? m : 1}, 6, 3.0);
       const auto at = [](const Tensor<T, 4>& x, Index b, Index h, Index i, Index j) {
-        const auto index = [&](int axis, Index y) { return x.dimension(axis) == 1 ? Index(0) : y; };
+        const auto index = [&](std::size_t axis, Index y) { return x.dimension(axis) == 1 ? Index(0) : y; };
         return double(x(index(0, b), index(1, h), index(2, i), index(3, j)));
       };
       check<T>(

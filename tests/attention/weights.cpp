@@ -132,5 +132,7 @@ TEST_CASE("attention_weights: errors") {
   CHECK_THROWS_WITH(heed::attention_weights(Eigen::DefaultDevice(), attend, q, k, weights),
                     "attention_weights: weights must have shape (B, H, N, M) = (2, 4, 5, 7), got (2, 4, 5, 6)");
   CHECK_THROWS_WITH(heed::attention_weights(heed::softmax_attention({.scale = kInfinity}), q, k),
-                    "attention_weights: the scale must be finite");
+                    "attention_weights: the scale must be finite, got inf");
+  CHECK_THROWS_WITH(heed::attention_weights(heed::softmax_attention({.scale = 1e300}), q, k),
+                    "attention_weights: the scale must be finite, got 1e+300");
 }

@@ -57,6 +57,23 @@ TEMPLATE_TEST_CASE("Linear maps the last axis", "", float, double) {
       }
 }
 
+TEST_CASE("Linear takes Eigen's matrices and vectors") {
+  const auto layer = random_layer<float>(5, 7);
+  const auto x = random_tensor<float, 2>({3, 7}, 3);
+  const auto want = layer(x);
+  using Matrix = heed::Matrix<float>;
+  const Matrix weight = Eigen::Map<const Matrix>(layer.weight.data(), 5, 7);
+  const Eigen::VectorXf bias = Eigen::Map<const Eigen::VectorXf>(layer.bias.data(), 5);
+  const Matrix rows = Eigen::Map<const Matrix>(x.data(), 3, 7);
+  CHECK(same_bits(heed::linear(rows, weight, bias), want));
+  const Eigen::RowVectorXf row_bias = bias;
+  CHECK(same_bits(heed::linear(rows, weight, row_bias), want));
+  Eigen::VectorXf out(5);
+  out.setConstant(std::numeric_limits<float>::quiet_NaN());
+  heed::linear(Eigen::DefaultDevice(), rows.row(1), weight, bias, out);
+  for (Index o = 0; o < 5; ++o) CHECK(out(o) == want(1, o));
+}
+
 TEST_CASE("A layer without bias adds nothing") {
   auto layer = random_layer<float>(7, 9);
   const auto x = random_tensor<float, 2>({3, 9}, 3);

@@ -74,6 +74,9 @@ TEST_CASE("Maps, matrices, blocks and vectors are viewed in place") {
 
   const View<const double, 1> column = rows.col(2);
   CHECK(elements(column) == std::vector<double>{2, 6, 10});
+  CHECK(elements(heed::view(rows.row(1))) == std::vector<double>{4, 5, 6, 7});
+  CHECK(heed::view(rows.col(2)).strides == std::array<Index, 1>{4});
+  CHECK(View<const double, 2>(rows.row(1)).sizes == std::array<Index, 2>{1, 4});
 
   heed::view(rows)(0, 0) = -1;
   CHECK(rows(0, 0) == -1);
@@ -168,5 +171,9 @@ TEST_CASE("TensorLike accepts what has memory") {
   STATIC_REQUIRE(!heed::TensorLike<float>);
   STATIC_REQUIRE(!heed::TensorLike<decltype(std::declval<Tensor<float, 2>&>() + std::declval<Tensor<float, 2>&>())>);
   STATIC_REQUIRE(heed::kRankOf<Tensor<heed::half, 3>&> == 3);
+  STATIC_REQUIRE(heed::kRankOf<Eigen::MatrixXf&> == 2);
+  STATIC_REQUIRE(heed::kRankOf<Eigen::VectorXf&> == 1);
+  STATIC_REQUIRE(heed::kRankOf<const Eigen::RowVectorXf&> == 1);
+  STATIC_REQUIRE(heed::kRankOf<Eigen::Map<const Eigen::ArrayXd>&> == 1);
   STATIC_REQUIRE(std::is_same_v<heed::ScalarOf<const Tensor<heed::half, 3>&>, heed::half>);
 }

@@ -64,7 +64,7 @@ struct Case {
   bool visible(Index b, Index h, Index i, Index j) const {
     const auto& o = attend.options;
     const auto pair = [&](const auto& x) {
-      const auto at = [&](int axis, Index index) { return x.dimension(axis) == 1 ? Index(0) : index; };
+      const auto at = [&](std::size_t axis, Index index) { return x.dimension(axis) == 1 ? Index(0) : index; };
       return x(at(0, b), at(1, h), at(2, i), at(3, j));
     };
     const Index p = position(b, i);
@@ -86,7 +86,7 @@ struct Case {
       const double cap = attend.options.softcap;
       if (cap > 0) x = cap * std::tanh(x / cap);
       if (attend.alibi_slopes.size() > 0) x -= double(attend.alibi_slopes(h)) * std::abs(double(position(b, i) - j));
-      const auto at = [&](int axis, Index index) { return bias.dimension(axis) == 1 ? Index(0) : index; };
+      const auto at = [&](std::size_t axis, Index index) { return bias.dimension(axis) == 1 ? Index(0) : index; };
       if (bias.size() > 0) x += double(bias(at(0, b), at(1, h), at(2, i), at(3, j)));
       return x;
     };
@@ -124,9 +124,9 @@ constexpr Shape kShapes[] = {{1, 1, 1, 1, 1, 1, 1},    {2, 4, 2, 17, 33, 8, 5}, 
 template <class T>
 void add_inputs(Case<T>& c, unsigned bits, unsigned seed) {
   const auto& [B, H, Hk, N, M, D, Dv] = c.s;
-  const auto lengths = [&](Index low, Index high) {
-    Tensor<std::int32_t, 1> x(B);
-    for (Index b = 0; b < B; ++b) x(b) = std::int32_t(low + (seed + 7 * unsigned(b)) % unsigned(high - low + 1));
+  const auto lengths = [seed, batch = B](Index low, Index high) {
+    Tensor<std::int32_t, 1> x(batch);
+    for (Index b = 0; b < batch; ++b) x(b) = std::int32_t(low + (seed + 7 * unsigned(b)) % unsigned(high - low + 1));
     return x;
   };
   if (bits & 1u) c.attend.options.softcap = 1.5;
@@ -330,6 +330,8 @@ TEST_CASE("scaled_dot_product_attention: errors") {
   SECTION("scale") {
     c.attend.options.scale = heed::test::kInfinity;
     CHECK(message() == "scale must be finite, got inf");
+    c.attend.options.scale = 1e300;
+    CHECK(message() == "scale must be finite, got 1e+300");
   }
   SECTION("softcap") {
     c.attend.options.softcap = -1;
@@ -382,5 +384,8 @@ TEST_CASE("scaled_dot_product_attention: errors") {
         "scaled_dot_product_attention: out must have shape (B, H, N, Dv) = (2, 4, 5, 3), got (2, 4, 5, 4)");
     CHECK_THROWS_WITH(c.attend(Eigen::DefaultDevice(), c.q, c.k, c.v, {}, heed::into(right, lse)),
                       "scaled_dot_product_attention: lse must have shape (B, H, N) = (2, 4, 5), got (2, 4, 4)");
+    Tensor<float, 3> empty(2, 4, 0);
+    CHECK_THROWS_WITH(c.attend(Eigen::DefaultDevice(), c.q, c.k, c.v, {}, heed::into(right, empty)),
+                      "scaled_dot_product_attention: lse must have shape (B, H, N) = (2, 4, 5), got (2, 4, 0)");
   }
 }

@@ -156,6 +156,8 @@ TEST_CASE("varlen_attention: errors") {
     attend.options.softcap = 0;
     attend.options.scale = heed::test::kNaN;
     CHECK(message() == "scale must be finite, got nan");
+    attend.options.scale = 1e300;
+    CHECK(message() == "scale must be finite, got 1e+300");
   }
   SECTION("numbers of offsets") {
     p.cu_k = offsets({7});

@@ -54,7 +54,7 @@ TEMPLATE_TEST_CASE("Loads and broadcasts", "", float, double) {
   using T = TestType;
   alignas(64) T values[2 * std::size_t(simd::kLanes<T>) + 1];
   for (std::size_t i = 0; i < std::size(values); ++i) values[i] = T(i) * T(1.5);
-  for (std::size_t offset : {0, 1, simd::kLanes<T>}) {
+  for (const std::size_t offset : {std::size_t(0), std::size_t(1), std::size_t(simd::kLanes<T>)}) {
     const auto x = lanes_of<T>(simd::load(values + offset));
     for (std::size_t i = 0; i < x.size(); ++i) CHECK(x[i] == values[offset + i]);
   }

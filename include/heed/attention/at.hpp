@@ -15,6 +15,17 @@ struct AttentionShape {
 /// What the lanes of a batch of scores are.
 enum class Lanes { kQueries, kKeys };
 
+/// Values by j - p_i, constant from `reach` on in either direction: rows over distances, ascending for lanes over keys
+/// and descending for lanes over queries, so that either is one contiguous load.
+template <class U>
+struct DistanceRows {
+  const U* by_key = nullptr;    ///< of head 0
+  const U* by_query = nullptr;  ///< of head 0
+  Index length = 0;             ///< of a row, heads following each other
+  Index reach = 0;
+  const void* parameter = nullptr;  ///< the tensor that the values come from
+};
+
 /// The place of a batch of scores s(batch, head, query, key). Its lanes are consecutive queries of one key, or
 /// consecutive keys of one query: what a functor computes from query(), key(), position() and distance() is right for
 /// both.
@@ -47,6 +58,11 @@ struct At {
                                 : simd::to_real<T>(splat(first) - simd::iota<T>());
   }
 
+  /// values[h].
+  template <class U>
+  Batch of_head(const View<const U, 1>& values) const {
+    return Batch(simd::widen<T>(values(head)));
+  }
   /// values[i] by lane; values of storage U with any stride.
   template <class U>
   Batch of_query(const View<const U, 1>& values) const {
@@ -63,6 +79,25 @@ struct At {
   Batch of_pair(const View<const U, 4>& values) const {
     return simd::load_strided<T>(values.at(batch, head, first_query, first_key),
                                  values.stride(L == Lanes::kQueries ? 2 : 3), count);
+  }
+  /// The same by way of the modifier's first plane, filled from `values`, where there are planes.
+  template <class U>
+  Batch of_plane(const View<const U, 4>& values) const {
+    if constexpr (L == Lanes::kQueries) {
+      return simd::load_aligned(plane);
+    } else {
+      return of_pair(values);
+    }
+  }
+  /// The value of j - p_i by lane.
+  template <class U>
+  Batch of_distance(const DistanceRows<U>& rows) const {
+    return simd::load_as<T>((L == Lanes::kKeys ? rows.by_key : rows.by_query) + head * rows.length + distance_place(rows.reach));
+  }
+  /// Where in its row a batch of them starts.
+  Index distance_place(Index reach) const {
+    const Index ahead = first_key - first_query - offset;  // j - p_i of the first lane
+    return std::clamp(L == Lanes::kKeys ? ahead : -ahead, -reach, reach) + reach;
   }
 
  private:
@@ -96,8 +131,8 @@ inline constexpr int kPlanesOf = [] {
 }();
 
 // The same place with the planes of an earlier part of the composition left behind.
-template <int Planes, Real T, Lanes L>
-HEED_INLINE At<T, L> skip_planes(At<T, L> at) {
+template <int Planes, class A>
+HEED_INLINE A skip_planes(A at) {
   if (at.plane) at.plane += Planes * at.plane_size;
   return at;
 }

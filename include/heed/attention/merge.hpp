@@ -89,7 +89,7 @@ void merge_attention_states(const D& device, const O& outputs_like, const L& lse
           shape_text(lses.sizes));
   require(target.out.sizes == shape, kName, "out must have shape (B, H, N, D) = ", shape_text(shape), ", got ",
           shape_text(target.out.sizes));
-  require(!target.lse.data || target.lse.sizes == rows, kName, "lse must have shape (B, H, N) = ", shape_text(rows),
+  require(!target.has_lse() || target.lse.sizes == rows, kName, "lse must have shape (B, H, N) = ", shape_text(rows),
           ", got ", shape_text(target.lse.sizes));
   detail::for_each_query(device, shape[0], shape[1], shape[2], [&](Index b, Index h, Index i) {
     ScratchFrame frame;
@@ -136,8 +136,8 @@ void merge_attention_state(const D& device, const Into<UO, 4, T>& state, const O
   const std::array<Index, 3> rows{shape[0], shape[1], shape[2]};
   require(more.sizes == shape, kName, "more_out must have the shape of out, ", shape_text(shape), ", got ",
           shape_text(more.sizes));
-  require(state.lse.data || state.out.count() == 0, kName, "needs the state's lse: pass into(out, lse)");
-  require(!state.lse.data || state.lse.sizes == rows, kName, "lse must have shape ", shape_text(rows), ", got ",
+  require(state.has_lse(), kName, "needs the state's lse: pass into(out, lse)");
+  require(state.lse.sizes == rows, kName, "lse must have shape ", shape_text(rows), ", got ",
           shape_text(state.lse.sizes));
   require(lse.sizes == rows, kName, "more_lse must have shape ", shape_text(rows), ", got ", shape_text(lse.sizes));
   detail::for_each_query(device, shape[0], shape[1], shape[2], [&](Index b, Index h, Index i) {

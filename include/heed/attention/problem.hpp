@@ -25,6 +25,7 @@ struct AttentionProblem {
   static constexpr int kScorePlanes = kPlanesOf<Score>;
   static constexpr int kPlanes = kScorePlanes + kPlanesOf<Rule>;
   static constexpr bool kPlain = std::same_as<Score, Identity>;
+  static constexpr kernel::Base kBase = kPlain ? kernel::Base::kTwo : kernel::Base::kE;
 
   AttentionShape shape;
   const Score& score;
@@ -36,17 +37,8 @@ struct AttentionProblem {
   T scale;
   std::optional<Index> fixed_offset;
 
-  /// Scores become binary, s log2 e, as early as that costs nothing: in the queries, or behind the modifiers, which are
-  /// told natural ones. Then s - m is exact, as it is not when m log2 e has been rounded: by 2^64 at scores of 1e10.
-  T query_scale() const { return kPlain ? scale * kernel::kLog2E<T> : scale; }
-  template <class A>
-  HEED_INLINE simd::Batch<T> binary_score(simd::Batch<T> s, const A& at) const {
-    if constexpr (kPlain) {
-      return s;
-    } else {
-      return score(s, at) * simd::Batch<T>(kernel::kLog2E<T>);
-    }
-  }
+  /// Makes q.k a score of kBase: the modifiers are told natural ones.
+  T query_scale() const { return kernel::from_natural<kBase>(scale); }
 
   Index group() const { return shape.heads / shape.kv_heads; }
   Index offset(Index b) const {
@@ -62,32 +54,32 @@ struct AttentionProblem {
   }
 };
 
-/// What a row of attention has come to, in binary scores s: the running maximum m of them, the sum l of 2^(s - m), and
-/// beside it the sum of 2^(s - m) v. m is -infinity when no key was visible.
+/// What a row of attention has come to, in scores s of the problem's base: the running maximum m of them, the sum l of
+/// base^(s - m), and beside it the sum of base^(s - m) v. m is -infinity when no key was visible.
 template <Real T>
 struct RowState {
   T m = -std::numeric_limits<T>::infinity();
   T l = 0;
 };
 
-/// The factor that turns a row's sum into its output, and its log-sum-exp, with the sink counted in.
+/// The factor that turns a row's sum into its output, and its natural log-sum-exp, with the sink counted in.
 template <Real T>
 struct RowResult {
   T factor = 0;
   T lse = 0;
 };
-template <Real T>
+template <kernel::Base B, Real T>
 RowResult<T> finish_row(RowState<T> state, T sink) {
   constexpr T kNone = -std::numeric_limits<T>::infinity();
-  const T sink_m = sink * kernel::kLog2E<T>;
+  const T sink_m = kernel::from_natural<B>(sink);
   const T top = sink_m > state.m ? sink_m : state.m;
   if (top == kNone && state.l == T(0)) return {T(0), kNone};
   T rise = T(1), l = state.l;
   if (sink != kNone) {
-    rise = state.m == kNone ? T(0) : std::exp2(state.m - top);
-    l = state.l * rise + std::exp2(sink_m - top);
+    rise = state.m == kNone ? T(0) : kernel::power<B>(state.m - top);
+    l = state.l * rise + kernel::power<B>(sink_m - top);
   }
-  return {rise / l, (top + std::log2(l)) * kernel::kLn2<T>};
+  return {rise / l, kernel::to_natural<B>(top) + std::log(l)};
 }
 
 /// Rows in pieces: the states and sums of `splits` key ranges per row of (b, h, i), merged in the order of the ranges.

@@ -79,7 +79,7 @@ class RowAttention {
   void finish() {
     for (Index g = 0; g < rows_; ++g) {
       const Index h = head_of(g), i = query_of(g);
-      const RowResult<T> result = finish_row<T>(state(g), p_.sink(tile_.batch, h));
+      const RowResult<T> result = finish_row<Problem::kBase, T>(state(g), p_.sink(tile_.batch, h));
       if (p_.lse.data) p_.lse(tile_.batch, h, i) = result.lse;
       auto* out = p_.out.at(tile_.batch, h, i);
       for (Index d = 0; d < p_.shape.value_width; ++d)
@@ -97,7 +97,7 @@ class RowAttention {
     }
   }
 
-  /// Calls emit(head, query, first key, scores, count) for every row of every chunk, with the modified binary scores,
+  /// Calls emit(head, query, first key, scores, count) for every row of every chunk, with the modified scores,
   /// -infinity where hidden; nothing is normalised.
   template <class Emit>
   void scores(Index end, Emit&& emit) {
@@ -161,7 +161,7 @@ class RowAttention {
         T* s = scores_ + g * kKeyChunk + j;  // a chunk is a whole number of batches
         at.first_key = key + j;
         at.count = std::min(w, count - j);
-        Batch x = p_.binary_score(simd::load_aligned(s), at);
+        Batch x = p_.score(simd::load_aligned(s), at);
         if (tested) x = simd::select(test(p_.rule, at), x, hidden);
         x.store_aligned(s);
       }
@@ -190,7 +190,7 @@ class RowAttention {
     const Batch shift(state.m == -std::numeric_limits<T>::infinity() ? T(0) : state.m);
     Batch sum = simd::load_aligned(sums_ + g * kLanes);
     for (Index j = 0; j < kKeyChunk; j += kLanes) {
-      const Batch p = simd::exp2_nonpositive(simd::load_aligned(s + j) - shift);
+      const Batch p = kernel::power<Problem::kBase, T>(simd::load_aligned(s + j) - shift);
       sum = sum + p;
       p.store_aligned(s + j);
     }
@@ -199,7 +199,7 @@ class RowAttention {
 
   // A new maximum: what was summed under the old one shrinks.
   void raise(Index g, T m) {
-    const Batch alpha(std::exp2(states_[g].m - m));
+    const Batch alpha(kernel::power<Problem::kBase>(states_[g].m - m));
     states_[g].m = m;
     T* sum = sums_ + g * kLanes;
     (simd::load_aligned(sum) * alpha).store_aligned(sum);

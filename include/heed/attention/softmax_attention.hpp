@@ -11,6 +11,10 @@
 
 namespace heed::inline HEED_ISA {
 
+namespace detail {
+struct BackwardAccess;
+}
+
 struct SoftmaxOptions {
   /// Factor of q.k; none: 1 / sqrt(D).
   std::optional<double> scale = std::nullopt;
@@ -25,6 +29,8 @@ struct Into {
   View<UO, Rank> out;
   View<T, Rank - 1> lse;   // data is null when not wanted
   bool wants_lse = false;  // a tensor without elements has no data either
+
+  bool has_lse() const { return wants_lse || lse.data; }
 };
 template <TensorLike O>
 auto into(O&& out) {
@@ -54,7 +60,9 @@ auto into(O&& out, L&& lse) {
 /// Scores beyond 2^127 (double: 2^1023) count as infinite. A hidden key or value never changes a result, even as NaN,
 /// and keys outside of the rule's runs are not read. Throws heed::Error, before anything is written, for shapes that do
 /// not fit. Time O(visible pairs * (D + Dv)), no buffer of N x M, no allocation after the first call of a shape; the
-/// same bits for any device, batch and number of heads. Source: Vaswani et al. 2017, eq. 1; streaming normaliser of
+/// same bits for any device, batch and number of heads.
+/// Gradient: of q, k, v and of what the score modifiers read, by softmax_attention_backward; on a tape, attend(q, k, v)
+/// and with_lse take heed::Var. Source: Vaswani et al. 2017, eq. 1; streaming normaliser of
 /// Milakov and Gimelshein 2018.
 template <ScoreModifier Score, VisibilityRule Rule>
 struct SoftmaxAttention {
@@ -101,16 +109,7 @@ struct SoftmaxAttention {
                   "heed: q, k, v and out must have the same rank: (B, H, N, D), (H, N, D) or (N, D)");
     const TensorSource<ScalarOf<K>, ScalarOf<V>> source{const_view(k).template promote<4>(),
                                                         const_view(v).template promote<4>()};
-    check_kv(source);
-    AttentionShape shape;
-    shape.kv_heads = source.k.size(1);
-    shape.keys = source.k.size(2);
-    shape.value_width = source.v.size(3);
-    require(source.k.size(0) == const_view(q).template promote<4>().size(0), kName, "k has batch size ",
-            source.k.size(0), ", q has ", const_view(q).template promote<4>().size(0));
-    require(source.k.size(3) == const_view(q).template promote<4>().size(3), kName, "k has width ", source.k.size(3),
-            ", q has ", const_view(q).template promote<4>().size(3));
-    attend(device, q, source, shape, target);
+    attend(device, q, source, shape_of(const_view(q).template promote<4>(), source), target);
   }
 
   /// The same over a source of keys and values (a cache, several tensors), of `keys` keys in `kv_heads` heads.
@@ -125,6 +124,7 @@ struct SoftmaxAttention {
   }
 
  private:
+  friend struct detail::BackwardAccess;
   static constexpr std::string_view kName = "softmax_attention";
 
   template <class Q, class V>
@@ -137,11 +137,47 @@ struct SoftmaxAttention {
     return Tensor<ScalarOf<Q>, rank>(sizes);
   }
 
-  template <class UK, class UV>
-  static void check_kv(const TensorSource<UK, UV>& source) {
+  template <class UQ, class UK, class UV>
+  static AttentionShape shape_of(const View<const UQ, 4>& q, const TensorSource<UK, UV>& source) {
+    AttentionShape shape;
+    shape.kv_heads = source.k.size(1);
+    shape.keys = source.k.size(2);
+    shape.value_width = source.v.size(3);
     for (int axis = 0; axis < 3; ++axis)
       require(source.k.size(axis) == source.v.size(axis), kName, "k and v must agree but for the last axis, got ",
               shape_text(source.k.sizes), " and ", shape_text(source.v.sizes));
+    require(source.k.size(0) == q.size(0), kName, "k has batch size ", source.k.size(0), ", q has ", q.size(0));
+    require(source.k.size(3) == q.size(3), kName, "k has width ", source.k.size(3), ", q has ", q.size(3));
+    return shape;
+  }
+
+  // The sizes that q has, and what the options, score and rule say of all of them.
+  template <class UQ>
+  void complete(const View<const UQ, 4>& q, AttentionShape& shape) const {
+    shape.batch = q.size(0);
+    shape.heads = q.size(1);
+    shape.queries = q.size(2);
+    shape.width = q.size(3);
+    require(shape.width > 0 && shape.value_width > 0, kName, "D and Dv must be 1 or more, got ", shape.width, " and ",
+            shape.value_width);
+    require(shape.heads == 0 || (shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0), kName,
+            "the number of heads ", shape.heads, " must be a multiple of the number of key/value heads ",
+            shape.kv_heads);
+    require(!options.scale || std::isfinite(Compute<UQ>(*options.scale)), kName, "the scale must be finite, got ",
+            options.scale.value_or(0));
+    const Index moved = options.position_offset.value_or(0);
+    require(moved >= -(Index(1) << 29) && moved <= Index(1) << 29, kName,
+            "position_offset must be within 2^29 of 0, got ", moved);
+    detail::check_part(score, shape);
+    detail::check_part(rule, shape);
+  }
+
+  template <class UQ, class Source, class UO, class T>
+  auto problem(const View<const UQ, 4>& q, const Source& source, const AttentionShape& shape, const View<UO, 4>& out,
+               const View<T, 3>& lse) const {
+    const T scale = T(options.scale ? *options.scale : 1.0 / std::sqrt(double(shape.width)));
+    return detail::AttentionProblem<T, Score, Rule, Source, UQ, UO>{
+        shape, score, rule, source, q, out, lse, scale, options.position_offset};
   }
 
   template <class D, class Q, class Source, class UO, int Rank, class L>
@@ -156,35 +192,16 @@ struct SoftmaxAttention {
     static_assert(std::same_as<L, T>, "heed: lse must be float, or double where q is double");
     const View<const UQ, 4> q = const_view(query).template promote<4>();
     const View<UO, 4> out = target.out.template promote<4>();
-    View<T, 3> lse = target.lse.template promote<3>();
-    shape.batch = q.size(0);
-    shape.heads = q.size(1);
-    shape.queries = q.size(2);
-    shape.width = q.size(3);
-    require(shape.width > 0 && shape.value_width > 0, kName, "D and Dv must be 1 or more, got ", shape.width, " and ",
-            shape.value_width);
-    require(shape.heads == 0 || (shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0), kName,
-            "the number of heads ", shape.heads, " must be a multiple of the number of key/value heads ",
-            shape.kv_heads);
+    const View<T, 3> lse = target.lse.template promote<3>();
+    complete(q, shape);
     const std::array<Index, 4> expected{shape.batch, shape.heads, shape.queries, shape.value_width};
     require(out.sizes == expected, kName, "out must have shape ", shape_text(expected), ", got ",
             shape_text(out.sizes));
-    if (target.wants_lse || lse.data) {
+    if (target.has_lse()) {
       const std::array<Index, 3> rows{shape.batch, shape.heads, shape.queries};
       require(lse.sizes == rows, kName, "lse must have shape ", shape_text(rows), ", got ", shape_text(lse.sizes));
     }
-    require(!options.scale || std::isfinite(T(*options.scale)), kName, "the scale must be finite, got ",
-            options.scale.value_or(0));
-    const Index moved = options.position_offset.value_or(0);
-    require(moved >= -(Index(1) << 29) && moved <= Index(1) << 29, kName,
-            "position_offset must be within 2^29 of 0, got ", moved);
-    detail::check_part(score, shape);
-    detail::check_part(rule, shape);
-
-    using Problem = detail::AttentionProblem<T, Score, Rule, Source, UQ, UO>;
-    const T scale = T(options.scale ? *options.scale : 1.0 / std::sqrt(double(shape.width)));
-    const Problem problem{shape, score, rule, source, q, out, lse, scale, options.position_offset};
-    detail::run_plan(device, problem);
+    detail::run_plan(device, problem(q, source, shape, out, lse));
   }
 };
 

@@ -8,13 +8,13 @@ namespace heed::inline HEED_ISA {
 
 namespace detail {
 
-// Binary scores to exponentials on an aligned row of whole batches; returns their sum, the extra logit's with it.
-template <Real T>
+// Scores to exponentials on an aligned row of whole batches; returns their sum, the extra logit's with it.
+template <kernel::Base B, Real T>
 T weigh_row(T* row, Index width, T sink) {
   using Batch = simd::Batch<T>;
   constexpr T kNone = -std::numeric_limits<T>::infinity();
   constexpr Index w = simd::kLanes<T>;
-  const T sink_m = sink * kernel::kLog2E<T>;
+  const T sink_m = kernel::from_natural<B>(sink);
   Batch top(sink_m);
   for (Index j = 0; j < width; j += w) top = simd::max(top, simd::load_aligned(row + j));
   const T m = simd::reduce_max<T>(top);
@@ -23,11 +23,11 @@ T weigh_row(T* row, Index width, T sink) {
   for (Index j = 0; j < width; j += w) {
     const Batch x = simd::load_aligned(row + j);
     // A hidden key keeps weight 0 in a row that is NaN.
-    const Batch p = simd::select(x == Batch(kNone), Batch(T(0)), simd::exp2_nonpositive(x - Batch(shift)));
+    const Batch p = simd::select(x == Batch(kNone), Batch(T(0)), kernel::power<B, T>(x - Batch(shift)));
     sum = sum + p;
     p.store_aligned(row + j);
   }
-  return simd::reduce_add<T>(sum) + (sink == kNone ? T(0) : std::exp2(sink_m - shift));
+  return simd::reduce_add<T>(sum) + (sink == kNone ? T(0) : kernel::power<B>(sink_m - shift));
 }
 
 }  // namespace detail
@@ -72,7 +72,8 @@ void attention_weights(const D& device, const SoftmaxAttention<Score, Rule>& att
   const std::array<Index, 4> expected{shape.batch, shape.heads, shape.queries, shape.keys};
   require(weights.sizes == expected, name, "weights must have shape (B, H, N, M) = ", shape_text(expected), ", got ",
           shape_text(weights.sizes));
-  require(!attend.options.scale || std::isfinite(*attend.options.scale), name, "the scale must be finite");
+  require(!attend.options.scale || std::isfinite(T(*attend.options.scale)), name,
+          "the scale must be finite, got ", attend.options.scale.value_or(0));
   detail::check_part(attend.score, shape);
   detail::check_part(attend.rule, shape);
   if (weights.count() == 0) return;
@@ -105,7 +106,7 @@ void attention_weights(const D& device, const SoftmaxAttention<Score, Rule>& att
     for (Index head = h; head < h + some; ++head)
       for (Index query = i; query < i + count; ++query) {
         T* p = row(head, query);
-        const T sum = detail::weigh_row<T>(p, width, problem.sink(b, head));
+        const T sum = detail::weigh_row<Problem::kBase, T>(p, width, problem.sink(b, head));
         for (Index j = 0; j < shape.keys; ++j)
           weights(b, head, query, j) = static_cast<ScalarOf<W>>(p[j] == T(0) ? T(0) : p[j] / sum);
       }

@@ -6,15 +6,32 @@
 #include <concepts>
 #include <exception>
 #include <mutex>
+#include <utility>
 
 #include "heed/core/tensor.hpp"
 
 namespace heed::inline HEED_ISA {
 
-/// Eigen::DefaultDevice (the calling thread) or Eigen::ThreadPoolDevice (the calling thread and the pool's). heed
-/// starts no thread of its own.
+/// A device that is chosen at run time, made implicitly from either of Eigen's: code that takes one is compiled once.
+/// It refers to a ThreadPoolDevice, which must outlive it.
+class DeviceRef {
+ public:
+  DeviceRef() = default;
+  DeviceRef(const Eigen::DefaultDevice&) {}                                  // NOLINT: implicit
+  DeviceRef(const Eigen::ThreadPoolDevice& device) : thread_pool_(&device) {}  // NOLINT: implicit
+
+  /// Null: the calling thread.
+  const Eigen::ThreadPoolDevice* thread_pool() const { return thread_pool_; }
+
+ private:
+  const Eigen::ThreadPoolDevice* thread_pool_ = nullptr;
+};
+
+/// Eigen::DefaultDevice (the calling thread), Eigen::ThreadPoolDevice (the calling thread and the pool's), or a
+/// DeviceRef to one of them. heed starts no thread of its own.
 template <class D>
-concept Device = std::same_as<D, Eigen::DefaultDevice> || std::same_as<D, Eigen::ThreadPoolDevice>;
+concept Device =
+    std::same_as<D, Eigen::DefaultDevice> || std::same_as<D, Eigen::ThreadPoolDevice> || std::same_as<D, DeviceRef>;
 
 namespace detail {
 
@@ -46,6 +63,9 @@ struct SharedWork {
 
 inline int thread_count(const Eigen::DefaultDevice&) { return 1; }
 inline int thread_count(const Eigen::ThreadPoolDevice& device) { return device.numThreads(); }
+inline int thread_count(const DeviceRef& device) {
+  return device.thread_pool() ? device.thread_pool()->numThreads() : 1;
+}
 
 template <class Body>
 void parallel_for(const Eigen::DefaultDevice&, Index count, Body&& body) {
@@ -56,9 +76,10 @@ void parallel_for(const Eigen::DefaultDevice&, Index count, Body&& body) {
 /// thread that runs it: that is what makes an operator give the same bits on any number of threads. An exception in a
 /// unit is rethrown here. Called from within the pool it runs on the calling thread alone, which cannot deadlock.
 template <class Body>
-void parallel_for(const Eigen::ThreadPoolDevice& device, Index count, Body&& body) {
-  const Index threads = std::min<Index>(device.numThreads(), count);
-  if (threads <= 1 || device.currentThreadId() >= 0) {
+void parallel_for(const DeviceRef& device, Index count, Body&& body) {
+  const Eigen::ThreadPoolDevice* pool = device.thread_pool();
+  const Index threads = pool ? std::min<Index>(pool->numThreads(), count) : 1;
+  if (threads <= 1 || pool->currentThreadId() >= 0) {
     for (Index unit = 0; unit < count; ++unit) body(unit);
     return;
   }
@@ -68,13 +89,17 @@ void parallel_for(const Eigen::ThreadPoolDevice& device, Index count, Body&& bod
   work.body = const_cast<void*>(static_cast<const void*>(&body));
   work.run = [](void* callable, Index unit) { (*static_cast<Callable*>(callable))(unit); };
   for (Index helper = 1; helper < threads; ++helper)
-    device.getPool()->Schedule([shared = &work] {
+    pool->getPool()->Schedule([shared = &work] {
       shared->drain();
       shared->helpers.Notify();
     });
   work.drain();
   work.helpers.Wait();
   if (work.error) std::rethrow_exception(work.error);
+}
+template <class Body>
+void parallel_for(const Eigen::ThreadPoolDevice& device, Index count, Body&& body) {
+  parallel_for(DeviceRef(device), count, std::forward<Body>(body));
 }
 
 }  // namespace heed::inline HEED_ISA

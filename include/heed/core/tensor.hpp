@@ -10,6 +10,7 @@
 #include <initializer_list>
 #include <type_traits>
 #include <unsupported/Eigen/CXX11/Tensor>
+#include <utility>
 
 #include "heed/core/error.hpp"
 #include "heed/core/scalar.hpp"
@@ -175,6 +176,45 @@ struct View {
     return result;
   }
 
+  /// Axes `axis` and `axis + 1` as one, (B, N, H, D) to (B, N, H * D). They must lie as one in memory.
+  View<T, Rank - 1> merge(int axis) const requires(Rank > 1) {
+    require(size(axis) <= 1 || size(axis + 1) <= 1 || stride(axis) == size(axis + 1) * stride(axis + 1), "View::merge",
+            "axes ", axis, " and ", axis + 1, " of a view of shape ", shape_text(sizes), " and strides ",
+            shape_text(strides), " do not lie as one in memory; copy it first, by contiguous()");
+    View<T, Rank - 1> result;
+    result.data = data;
+    for (std::size_t a = 0, to = 0; a < std::size_t(Rank); ++a, ++to) {
+      result.sizes[to] = sizes[a];
+      result.strides[to] = strides[a];
+      if (a != std::size_t(axis)) continue;
+      ++a;
+      result.sizes[to] *= sizes[a];
+      if (sizes[a] != 1) result.strides[to] = strides[a];
+    }
+    return result;
+  }
+
+  /// Whether the elements lie one after the other in memory, in row-major order.
+  bool is_contiguous() const {
+    Index expected = 1;
+    for (int axis = Rank - 1; axis >= 0; --axis) {
+      if (size(axis) != 1 && stride(axis) != expected) return false;
+      expected *= size(axis);
+    }
+    return true;
+  }
+
+  /// A contiguous view in another shape of as many elements.
+  template <int To>
+  View<T, To> reshape(const std::array<Index, To>& target) const {
+    View<T, To> result(data, target);
+    require(result.count() == count(), "View::reshape", "a view of shape ", shape_text(sizes),
+            " has not as many elements as ", shape_text(target));
+    require(count() == 0 || is_contiguous(), "View::reshape", "a view of shape ", shape_text(sizes), " and strides ",
+            shape_text(strides), " is not contiguous; copy it first, by contiguous()");
+    return result;
+  }
+
   /// Leading axes of size 1 up to rank `To`: (N, D) to (1, 1, N, D).
   template <int To>
   requires(To >= Rank) View<T, To> promote()
@@ -239,20 +279,23 @@ View<const T, Rank> as_view(const Eigen::TensorMap<const Eigen::Tensor<T, Rank, 
   return map;
 }
 template <class Derived>
+inline constexpr int kDenseRank = Derived::IsVectorAtCompileTime ? 1 : 2;
+template <class Derived>
 requires((Derived::Flags & Eigen::DirectAccessBit) !=
-         0) View<const typename Derived::Scalar, 2> as_view(const Eigen::DenseBase<Derived>& matrix) {
-  return matrix;
+         0) View<const typename Derived::Scalar, kDenseRank<Derived>> as_view(const Eigen::DenseBase<Derived>& dense) {
+  return dense;
 }
 template <class Derived>
 requires((Derived::Flags & Eigen::DirectAccessBit) != 0 &&
          (Derived::Flags & Eigen::LvalueBit) !=
-             0) View<typename Derived::Scalar, 2> as_view(Eigen::DenseBase<Derived>& matrix) {
-  return matrix;
+             0) View<typename Derived::Scalar, kDenseRank<Derived>> as_view(Eigen::DenseBase<Derived>& dense) {
+  return dense;
 }
 }  // namespace detail
 
 /// Anything that a View can be made of: heed::View, Eigen::Tensor and TensorMap of any layout, and Eigen matrices,
-/// maps, blocks and refs. An unevaluated Eigen expression is not: evaluate it into a heed::Tensor first.
+/// maps, blocks and refs; of rank 1 where Eigen's type says that it is a vector, of a row or a column (as a matrix of
+/// one row: View<const T, 2>(vector)). An unevaluated Eigen expression is not: evaluate it into a heed::Tensor first.
 template <class X>
 concept TensorLike = requires(X&& x) {
   detail::as_view(x);
@@ -270,6 +313,28 @@ auto const_view(const X& x) {
   const auto v = detail::as_view(x);
   return View<const typename decltype(v)::Scalar, decltype(v)::rank>(v);
 }
+
+namespace detail {
+
+template <class X>
+inline constexpr bool kOwnsMemory = false;
+template <class T, int Rank, int Layout, class I>
+inline constexpr bool kOwnsMemory<Eigen::Tensor<T, Rank, Layout, I>> = true;
+template <class T, int Rows, int Cols, int Options, int MaxRows, int MaxCols>
+inline constexpr bool kOwnsMemory<Eigen::Matrix<T, Rows, Cols, Options, MaxRows, MaxCols>> = true;
+template <class T, int Rows, int Cols, int Options, int MaxRows, int MaxCols>
+inline constexpr bool kOwnsMemory<Eigen::Array<T, Rows, Cols, Options, MaxRows, MaxCols>> = true;
+
+/// The read-only view of a tensor for an object that keeps it: not of a temporary, whose memory is gone by then.
+template <TensorLike X>
+auto kept_view(X&& x) {
+  static_assert(std::is_lvalue_reference_v<X> || !kOwnsMemory<std::remove_cvref_t<X>>,
+                "heed: only a view of this tensor is kept, and it is a temporary: put it in a variable that lives as "
+                "long as the attention, and pass that");
+  return const_view(x);
+}
+
+}  // namespace detail
 
 template <TensorLike X>
 using ScalarOf = std::remove_const_t<typename decltype(view(std::declval<X&>()))::Scalar>;

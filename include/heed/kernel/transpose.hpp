@@ -120,6 +120,26 @@ HEED_NOINLINE void copy_rows(const U* source, Index row_stride, Index inner_stri
   }
 }
 
+/// Adds rows of T times a factor to rows of any storage and inner stride.
+template <Real T, class U>
+HEED_NOINLINE void add_rows(const T* source, Index source_stride, Index rows, Index width, T factor, U* target,
+                            Index row_stride, Index inner_stride) {
+  constexpr Index w = simd::kLanes<T>;
+  const simd::Batch<T> factors(factor);
+  for (Index j = 0; j < rows; ++j) {
+    const T* from = source + j * source_stride;
+    U* to = target + j * row_stride;
+    Index d = 0;
+    if constexpr (std::same_as<T, U>) {
+      if (inner_stride == 1)
+        for (; d + w <= width; d += w)
+          simd::fma(simd::load(from + d), factors, simd::load(to + d)).store_unaligned(to + d);
+    }
+    for (; d < width; ++d)
+      to[d * inner_stride] = static_cast<U>(simd::widen<T>(to[d * inner_stride]) + from[d] * factor);
+  }
+}
+
 /// Whether every element is finite: x * 0 is 0 for a number and NaN for anything else.
 template <Real T, class U>
 HEED_NOINLINE bool all_finite(const U* data, Index row_stride, Index rows, Index width) {

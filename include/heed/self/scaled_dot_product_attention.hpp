@@ -100,7 +100,7 @@ struct ScaledDotProductAttention {
     static_assert(std::same_as<Compute<ScalarOf<Q>>, T>,
                   "heed::ScaledDotProductAttention<T>: q, k and v must be computed in T");
     check(const_view(q).sizes, const_view(k).sizes, const_view(v).sizes, inputs);
-    check_target(const_view(q).sizes, const_view(v).size(3), target.out.sizes, target.lse);
+    check_target(const_view(q).sizes, const_view(v).size(3), target);
     SoftmaxOptions common{.scale = options.scale};
     if (options.causal_alignment == CausalAlignment::kTopLeft) common.position_offset = 0;
     if (!only_causal(inputs)) {
@@ -155,7 +155,7 @@ struct ScaledDotProductAttention {
     require(q[3] > 0 && v[3] > 0, kName, "D and Dv must be 1 or more, got ", q[3], " and ", v[3]);
     require(heads == 0 || (k[1] > 0 && heads % k[1] == 0), kName, "the number of heads of q, ", heads,
             ", must be a multiple of that of k and v, ", k[1]);
-    require(!options.scale || std::isfinite(*options.scale), kName, "scale must be finite, got ",
+    require(!options.scale || std::isfinite(T(*options.scale)), kName, "scale must be finite, got ",
             options.scale.value_or(0));
     require(std::isfinite(options.softcap) && options.softcap >= 0, kName,
             "softcap must be positive, or 0 for none, got ", options.softcap);
@@ -187,10 +187,10 @@ struct ScaledDotProductAttention {
     require(size == 0 || size == heads, kName, name, " must be empty or have shape (H) = (", heads, "), got (", size,
             ")");
   }
-  static void check_target(const std::array<Index, 4>& q, Index value_width, const std::array<Index, 4>& out,
-                           const View<T, 3>& lse) {
-    check_input<4>("out", "(B, H, N, Dv)", out, {q[0], q[1], q[2], value_width});
-    if (lse.data) check_input<3>("lse", "(B, H, N)", lse.sizes, {q[0], q[1], q[2]});
+  template <class UO>
+  static void check_target(const std::array<Index, 4>& q, Index value_width, const Into<UO, 4, T>& target) {
+    check_input<4>("out", "(B, H, N, Dv)", target.out.sizes, {q[0], q[1], q[2], value_width});
+    if (target.has_lse()) check_input<3>("lse", "(B, H, N)", target.lse.sizes, {q[0], q[1], q[2]});
   }
 };
 

@@ -52,7 +52,7 @@ struct VarlenAttention {
     const auto v = const_view(value);
     const auto out = view(target);
     const View<const std::int32_t, 1> cu_q = const_view(cu_seqlens_q), cu_k = const_view(cu_seqlens_k);
-    check(q.sizes, k.sizes, v.sizes, out.sizes, cu_q, cu_k);
+    check<Compute<ScalarOf<Q>>>(q.sizes, k.sizes, v.sizes, out.sizes, cu_q, cu_k);
     if (out.count() == 0) return;
 
     const ScaledDotProductAttention<Compute<ScalarOf<Q>>> attend{{.scale = options.scale,
@@ -87,6 +87,7 @@ struct VarlenAttention {
  private:
   static constexpr std::string_view kName = "varlen_attention";
 
+  template <Real T>
   void check(const std::array<Index, 3>& q, const std::array<Index, 3>& k, const std::array<Index, 3>& v,
              const std::array<Index, 3>& out, const View<const std::int32_t, 1>& cu_q,
              const View<const std::int32_t, 1>& cu_k) const {
@@ -99,7 +100,7 @@ struct VarlenAttention {
     const std::array<Index, 3> expected{q[0], q[1], v[2]};
     require(out == expected, kName, "out must have shape (Nt, H, Dv) = ", shape_text(expected), ", got ",
             shape_text(out));
-    require(!options.scale || std::isfinite(*options.scale), kName, "scale must be finite, got ",
+    require(!options.scale || std::isfinite(T(*options.scale)), kName, "scale must be finite, got ",
             options.scale.value_or(0));
     require(std::isfinite(options.softcap) && options.softcap >= 0, kName,
             "softcap must be positive, or 0 for none, got ", options.softcap);

@@ -211,9 +211,14 @@ TEST_CASE("What is wrong with a call is said before anything has changed") {
   Tensor<float, 3> wrong_lse(2, 4, 1);
   CHECK_THROWS_WITH(call(attention, q, heed::into(out, wrong_lse)),
                     contains("append_and_attend: lse must have shape (2, 4, 2), got (2, 4, 1)"));
+  Tensor<float, 3> empty_lse(2, 4, 0);
+  CHECK_THROWS_WITH(call(attention, q, heed::into(out, empty_lse)),
+                    contains("append_and_attend: lse must have shape (2, 4, 2), got (2, 4, 0)"));
   CHECK_THROWS_WITH(
       call(heed::softmax_attention({.scale = std::numeric_limits<double>::infinity()}), q, heed::into(out)),
-      contains("append_and_attend: the scale must be finite"));
+      contains("append_and_attend: the scale must be finite, got inf"));
+  CHECK_THROWS_WITH(call(heed::softmax_attention({.scale = 1e300}), q, heed::into(out)),
+                    contains("append_and_attend: the scale must be finite, got 1e+300"));
   CHECK_THROWS_WITH(call(heed::softmax_attention({.position_offset = 3}), q, heed::into(out)),
                     contains("append_and_attend: position_offset must be left out"));
   Tensor<float, 1> slopes(3);

@@ -61,9 +61,10 @@ void check_cached(const C& cache, const SoftmaxAttention<Score, Rule>& attention
   require(target.out.sizes == out, where, "out must have shape ", shape_text(out), ", got ",
           shape_text(target.out.sizes));
   const std::array<Index, 3> lse{q.size(0), q.size(1), q.size(2)};
-  require(!target.lse.data || target.lse.sizes == lse, where, "lse must have shape ", shape_text(lse), ", got ",
+  require(!target.has_lse() || target.lse.sizes == lse, where, "lse must have shape ", shape_text(lse), ", got ",
           shape_text(target.lse.sizes));
-  require(!attention.options.scale || std::isfinite(*attention.options.scale), where, "the scale must be finite");
+  require(!attention.options.scale || std::isfinite(heed::Compute<UQ>(*attention.options.scale)), where,
+          "the scale must be finite, got ", attention.options.scale.value_or(0));
   require(!attention.options.position_offset, where,
           "position_offset must be left out: positions are those of the cache");
   const AttentionShape shape{q.size(0), q.size(1), sizes.kv_heads, q.size(2), keys, q.size(3), sizes.value_width};

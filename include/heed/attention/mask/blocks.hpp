@@ -156,12 +156,12 @@ struct BlockMask : VisibilityRuleBase {
 /// std::uint8_t or bool, rank 2 to 4, (B or 1, H or 1, ceil(N / q_block_size), ceil(M / k_block_size)), read when the
 /// attention runs; block sizes of 1 or more. Blocks that are not set cost nothing but the look at the mask.
 template <TensorLike X>
-auto block_mask(const X& mask, Index q_block_size, Index k_block_size) {
+auto block_mask(X&& mask, Index q_block_size, Index k_block_size) {
   require(q_block_size > 0 && k_block_size > 0 && std::max(q_block_size, k_block_size) < (Index(1) << 31), "block_mask",
           "block sizes must be 1 or more and below 2^31, got ", q_block_size, " and ", k_block_size);
   using Blocks = detail::EqualBlocks;
   return BlockMask<Blocks>{
-      {}, detail::bytes_of(mask).template promote<4>(), Blocks(q_block_size), Blocks(k_block_size)};
+      {}, detail::bytes_of(std::forward<X>(mask)).template promote<4>(), Blocks(q_block_size), Blocks(k_block_size)};
 }
 
 /// The same with blocks of a length of their own: q_block_lengths (H, blocks of queries), k_block_lengths (Hk, blocks
@@ -169,10 +169,10 @@ auto block_mask(const X& mask, Index q_block_size, Index k_block_size) {
 /// rank 4 with B or 1 before it. The lengths are read now, the mask when the attention runs. Keeps 4 bytes per head and
 /// token.
 template <TensorLike X, TensorLike Q, TensorLike K>
-auto block_mask(const X& mask, const Q& q_block_lengths, const K& k_block_lengths) {
+auto block_mask(X&& mask, const Q& q_block_lengths, const K& k_block_lengths) {
   using Blocks = detail::LengthBlocks;
   return BlockMask<Blocks>{{},
-                           detail::bytes_of(mask).template promote<4>(),
+                           detail::bytes_of(std::forward<X>(mask)).template promote<4>(),
                            Blocks(const_view(q_block_lengths), "block_mask", "q_block_lengths"),
                            Blocks(const_view(k_block_lengths), "block_mask", "k_block_lengths")};
 }

@@ -35,8 +35,8 @@ inline bool bytes_are(const std::uint8_t* bytes, Index stride, Index count, bool
 }
 
 template <class X>
-auto bytes_of(const X& x) {
-  const auto v = const_view(x);
+auto bytes_of(X&& x) {
+  const auto v = kept_view(std::forward<X>(x));
   using U = ScalarOf<X>;
   static_assert(std::same_as<U, std::uint8_t> || std::same_as<U, bool>,
                 "heed: a boolean mask holds std::uint8_t or bool, 1 where the key is visible");
@@ -104,8 +104,8 @@ struct BooleanMask : VisibilityRuleBase {
 /// wholly visible or wholly hidden for a tile of queries, the kernel reads the mask once and neither tests nor computes
 /// what it hides: N * M bytes are read at most about twice.
 template <TensorLike X>
-BooleanMask boolean_mask(const X& mask) {
-  return {{}, detail::bytes_of(mask).template promote<4>()};
+BooleanMask boolean_mask(X&& mask) {
+  return {{}, detail::bytes_of(std::forward<X>(mask)).template promote<4>()};
 }
 
 /// A mask (B, M), the same for all queries and heads.
@@ -143,8 +143,8 @@ struct KeyMask : VisibilityRuleBase {
 /// Key j of batch b is visible where mask(b, j) is not 0, as in a padding mask. `mask`: std::uint8_t or bool, (B, M),
 /// any axis 1 to broadcast; read when the attention runs. Runs of 16 and more hidden keys are skipped.
 template <TensorLike X>
-KeyMask key_mask(const X& mask) {
-  return {{}, detail::bytes_of(mask).template promote<2>()};
+KeyMask key_mask(X&& mask) {
+  return {{}, detail::bytes_of(std::forward<X>(mask)).template promote<2>()};
 }
 
 }  // namespace heed::inline HEED_ISA

@@ -56,10 +56,10 @@ struct Segments : VisibilityRuleBase {
 /// read when the attention runs. Runs of equal ids that no query of a tile has are skipped. Where documents lie one
 /// after the other, documents() says the same without an id per token.
 template <TensorLike Q, TensorLike K>
-Segments segments(const Q& q_segment, const K& kv_segment) {
+Segments segments(Q&& q_segment, K&& kv_segment) {
   static_assert(std::same_as<ScalarOf<Q>, std::int32_t> && std::same_as<ScalarOf<K>, std::int32_t>,
                 "heed::segments: ids are std::int32_t");
-  return {{}, const_view(q_segment), const_view(kv_segment)};
+  return {{}, detail::kept_view(std::forward<Q>(q_segment)), detail::kept_view(std::forward<K>(kv_segment))};
 }
 
 }  // namespace heed::inline HEED_ISA

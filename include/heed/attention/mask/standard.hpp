@@ -121,8 +121,8 @@ struct Prefix : VisibilityRuleBase {
 };
 /// The first lengths[b] keys; lengths: (B) int32, read when the attention runs.
 template <TensorLike X>
-auto prefix(const X& lengths) {
-  return Prefix{{}, const_view(lengths)};
+auto prefix(X&& lengths) {
+  return Prefix{{}, detail::kept_view(std::forward<X>(lengths))};
 }
 
 struct KeyLengths : VisibilityRuleBase {
@@ -146,8 +146,8 @@ struct KeyLengths : VisibilityRuleBase {
 /// Batch b has lengths[b] keys, of the M that its tensor has room for. Unlike prefix(), this moves the default
 /// positions: p_i = i + lengths[b] - N. lengths: (B) int32, read when the attention runs.
 template <TensorLike X>
-auto key_lengths(const X& lengths) {
-  return KeyLengths{{}, const_view(lengths)};
+auto key_lengths(X&& lengths) {
+  return KeyLengths{{}, detail::kept_view(std::forward<X>(lengths))};
 }
 
 }  // namespace heed::inline HEED_ISA

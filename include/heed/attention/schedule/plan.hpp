@@ -69,13 +69,13 @@ void merge_splits(const Problem& p, const PartialRows<typename Problem::T>& part
   for (Index s = 0; s < partial.splits; ++s) {
     const RowState<T>& part = partial.states[partial.slot(row, s)];
     if (part.m == -std::numeric_limits<T>::infinity() && part.l == T(0)) continue;
-    const T weight = std::exp2(part.m - total.m);
+    const T weight = kernel::power<Problem::kBase>(part.m - total.m);
     total.l += part.l * weight;
     const T* values = partial.sums + partial.slot(row, s) * partial.width;
     for (Index d = 0; d < partial.width; d += simd::kLanes<T>)
       simd::fma(simd::load_aligned(values + d), Batch(weight), simd::load_aligned(sum + d)).store_aligned(sum + d);
   }
-  const RowResult<T> result = finish_row<T>(total, p.sink(b, h));
+  const RowResult<T> result = finish_row<Problem::kBase, T>(total, p.sink(b, h));
   if (p.lse.data) p.lse(b, h, i) = result.lse;
   auto* out = p.out.at(b, h, i);
   for (Index d = 0; d < p.shape.value_width; ++d)

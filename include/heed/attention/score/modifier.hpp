@@ -2,7 +2,7 @@
 // Score modifiers: what happens to scale * q.k before the softmax, and how modifiers chain.
 #pragma once
 
-#include "heed/attention/at.hpp"
+#include "heed/attention/score/parameter.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -16,6 +16,9 @@ struct ScoreModifierBase {};
 ///   static constexpr bool kMayHide                     false if it never turns a finite score into -infinity
 ///   static constexpr int kPlanes, fill(tile, ...)      values laid out by tile beforehand (see BiasModifier)
 ///   T extra_logit<T>(batch, head)                      one more logit in the normaliser, without a value
+///   static constexpr int kParameters, for_each_parameter(f)   tensors that it reads through `at` and that have a
+///                                                      gradient: f(per_head(slopes)), f(per_pair(bias)), ..
+/// Gradient: where a tape records, the modifier is evaluated on simd::Dual numbers: be generic in the batch type.
 template <class F>
 concept ScoreModifier = requires(const F& f, simd::Batch<float> s, const At<float, Lanes::kQueries>& at) {
   { f(s, at) } -> std::convertible_to<simd::Batch<float>>;
@@ -46,12 +49,27 @@ concept HasExtraLogit = requires(const F& f) {
   f.template extra_logit<float>(Index(0), Index(0));
 };
 
+/// The tensor (H) of the extra logits, if it says so.
+template <class F>
+ScoreParameter extra_parameter_of(const F& modifier) {
+  if constexpr (requires { modifier.extra_parameter(); }) {
+    return modifier.extra_parameter();
+  } else {
+    return {};
+  }
+}
+
 }  // namespace detail
 
 /// A user's callable as a modifier that chains.
 template <class F>
 struct UserScore : ScoreModifierBase {
   F f;
+  static constexpr int kParameters = detail::kParametersOf<F>;
+  template <class Visitor>
+  void for_each_parameter(Visitor&& visitor) const {
+    detail::visit_parameters(f, visitor);
+  }
   template <class S, class A>
   S operator()(S s, const A& at) const {
     return f(s, at);
@@ -66,6 +84,7 @@ struct Chain : ScoreModifierBase {
 
   static constexpr int kPlanes = detail::kPlanesOf<First> + detail::kPlanesOf<Second>;
   static constexpr bool kMayHide = detail::kMayHideOf<First> || detail::kMayHideOf<Second>;
+  static constexpr int kParameters = detail::kParametersOf<First> + detail::kParametersOf<Second>;
 
   template <class S, class A>
   HEED_INLINE S operator()(S s, const A& at) const {
@@ -81,6 +100,16 @@ struct Chain : ScoreModifierBase {
   void fill(const PairTile& tile, T* plane, Index plane_size) const {
     detail::fill_planes(first, tile, plane, plane_size);
     detail::fill_planes(second, tile, plane + detail::kPlanesOf<First> * plane_size, plane_size);
+  }
+
+  template <class F>
+  void for_each_parameter(F&& f) const {
+    detail::visit_parameters(first, f);
+    detail::visit_parameters(second, f);
+  }
+  ScoreParameter extra_parameter() const {
+    const ScoreParameter own = detail::extra_parameter_of(first);
+    return own.data ? own : detail::extra_parameter_of(second);
   }
 
   template <Real T>
@@ -122,6 +151,7 @@ struct OptionalScore : ScoreModifierBase {
 
   static constexpr int kPlanes = detail::kPlanesOf<F>;
   static constexpr bool kMayHide = detail::kMayHideOf<F>;
+  static constexpr int kParameters = detail::kParametersOf<F>;
 
   template <class S, class A>
   HEED_INLINE S operator()(S s, const A& at) const {
@@ -133,6 +163,13 @@ struct OptionalScore : ScoreModifierBase {
   template <Real T>
   void fill(const PairTile& tile, T* plane, Index plane_size) const {
     if (enabled) detail::fill_planes(modifier, tile, plane, plane_size);
+  }
+  template <class Visitor>
+  void for_each_parameter(Visitor&& f) const {
+    detail::visit_parameters(modifier, [&](const ScoreParameter& x) { f(enabled ? x : ScoreParameter()); });
+  }
+  ScoreParameter extra_parameter() const {
+    return enabled ? detail::extra_parameter_of(modifier) : ScoreParameter();
   }
   template <Real T>
   T extra_logit(Index batch, Index head) const requires detail::HasExtraLogit<F> {

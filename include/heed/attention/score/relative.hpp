@@ -9,15 +9,14 @@
 
 namespace heed::inline HEED_ISA {
 
-/// The bias depends on j - p_i alone and stays the same beyond the farthest bucket's start: per head one short row over
-/// distances, once ascending for lanes over keys and once descending for lanes over queries, so that either is one
-/// contiguous load.
+/// The bias depends on j - p_i alone and stays the same beyond the farthest bucket's start.
 template <class U>
 class RelativePositionScore : public ScoreModifierBase {
  public:
   static constexpr bool kMayHide = false;
+  static constexpr int kParameters = 1;
 
-  RelativePositionScore(const View<const U, 2>& table, const RelativePositionOptions& options) : heads_(table.size(1)) {
+  RelativePositionScore(const View<const U, 2>& table, const RelativePositionOptions& options) : table_(table), heads_(table.size(1)) {
     constexpr std::string_view where = "relative_position";
     const RelativeBuckets buckets(options, where);
     require(table.size(0) == options.num_buckets, where, "the table must have shape (num_buckets, H) with ",
@@ -29,12 +28,15 @@ class RelativePositionScore : public ScoreModifierBase {
     // A batch that starts at either end lies in the far bucket with all its lanes.
     reach_ = buckets.farthest() + kMargin;
     const Index length = 2 * reach_ + kMargin;
-    auto rows = std::make_shared<Tensor<U, 3>>(2, heads_, length);
+    auto rows = std::make_shared<Rows>();
+    rows->values.resize(2, heads_, length);
+    rows->bucket.resize(std::size_t(length));
     for (Index x = 0; x < length; ++x) {
       const Index key_order = buckets(x - reach_), query_order = buckets(reach_ - x);
+      rows->bucket[std::size_t(x)] = std::int32_t(query_order);
       for (Index h = 0; h < heads_; ++h) {
-        (*rows)(0, h, x) = table(key_order, h);
-        (*rows)(1, h, x) = table(query_order, h);
+        rows->values(0, h, x) = table(key_order, h);
+        rows->values(1, h, x) = table(query_order, h);
       }
     }
     rows_ = std::move(rows);
@@ -45,19 +47,34 @@ class RelativePositionScore : public ScoreModifierBase {
             "the table must have shape (num_buckets, H) with H = ", shape.heads, ", got ", heads_, " heads");
   }
 
-  template <class S, Real T, Lanes L>
-  HEED_INLINE S operator()(S s, const At<T, L>& at) const {
-    const Index ahead = at.first_key - at.first_query - at.offset;  // j - p_i of the first lane
-    const Index start = std::clamp(L == Lanes::kKeys ? ahead : -ahead, -reach_, reach_) + reach_;
-    const U* row = rows_->data() + ((L == Lanes::kKeys ? 0 : heads_) + at.head) * rows_->dimension(2);
-    return s + simd::load_as<T>(row + start);
+  template <class S, class A>
+  HEED_INLINE S operator()(S s, const A& at) const {
+    const Index length = rows_->values.dimension(2);
+    const U* row = rows_->values.data();
+    return s + at.of_distance(DistanceRows<U>{row, row + heads_ * length, length, reach_, table_.data});
+  }
+
+  template <class F>
+  void for_each_parameter(F&& f) const {
+    ScoreParameter parameter{table_.data, {1, heads_, table_.size(0), 1}, {0, table_.stride(1), table_.stride(0), 0}};
+    parameter.memory = 1 + (heads_ - 1) * table_.stride(1) + (table_.size(0) - 1) * table_.stride(0);
+    parameter.bucket = rows_->bucket.data();
+    parameter.length = rows_->values.dimension(2);
+    parameter.reach = reach_;
+    f(parameter);
   }
 
  private:
   static constexpr Index kMargin = simd::kLanes<float>;
 
+  struct Rows {
+    Tensor<U, 3> values;               // (2, H, length)
+    std::vector<std::int32_t> bucket;  // of the second row's elements
+  };
+
+  View<const U, 2> table_;  // its address alone is used later: for the gradient
   Index heads_, reach_ = 0;
-  std::shared_ptr<const Tensor<U, 3>> rows_;  // shared by copies
+  std::shared_ptr<const Rows> rows_;  // shared by copies
 };
 
 /// s + table[bucket(j - p_i), h] (Raffel et al. 2020, T5): the operator RelativePositionBias fused into the attention,

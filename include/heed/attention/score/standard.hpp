@@ -50,14 +50,18 @@ struct Alibi : ScoreModifierBase {
   }
   template <class S, class A>
   HEED_INLINE S operator()(S s, const A& at) const {
-    using T = typename A::Scalar;
-    return simd::fma(S(T(-slopes(at.head))), simd::abs(at.distance()), s);
+    return s - at.of_head(slopes) * simd::abs(at.distance());
+  }
+  static constexpr int kParameters = 1;
+  template <class F>
+  void for_each_parameter(F&& f) const {
+    f(per_head(slopes));
   }
 };
 /// s - slopes[h] * |p_i - j| (Press et al. 2022). `slopes`: (H), read when the attention runs.
 template <TensorLike X>
-auto alibi(const X& slopes) {
-  return Alibi<ScalarOf<X>>{{}, const_view(slopes)};
+auto alibi(X&& slopes) {
+  return Alibi<ScalarOf<X>>{{}, detail::kept_view(std::forward<X>(slopes))};
 }
 
 /// Additive bias of shape (B, H, N, M), every axis full or 1. Read against the grain of the kernel's lanes it would be
@@ -79,26 +83,26 @@ struct BiasModifier : ScoreModifierBase {
         bias.data + tile.batch * step(0) + tile.head * step(1) + tile.first_query * step(2) + tile.first_key * step(3);
     kernel::rows_to_panel<T>(source, step(2), step(3), tile.queries, tile.keys, T(1), plane);
   }
-  template <class S, Real T, Lanes L>
-  HEED_INLINE S operator()(S s, const At<T, L>& at) const {
-    S b;
-    if constexpr (L == Lanes::kQueries) {
-      b = simd::load_aligned(at.plane);
-    } else {
-      b = simd::load_strided<T>(
-          bias.data + at.batch * step(0) + at.head * step(1) + at.first_query * step(2) + at.first_key * step(3),
-          step(3), at.count);
-    }
+  template <class S, class A>
+  HEED_INLINE S operator()(S s, const A& at) const {
+    View<const U, 4> stretched = bias;
+    for (int axis = 0; axis < 4; ++axis) stretched.strides[std::size_t(axis)] = step(axis);
+    const S b = at.of_plane(stretched);
     // The key of a -infinity stays hidden even where its score is NaN.
-    const S hidden(-std::numeric_limits<T>::infinity());
+    const S hidden(-std::numeric_limits<typename A::Scalar>::infinity());
     return simd::select(b == hidden, hidden, S(s + b));
+  }
+  static constexpr int kParameters = 1;
+  template <class F>
+  void for_each_parameter(F&& f) const {
+    f(per_pair(bias));
   }
 };
 /// s + bias, where -infinity hides the key. `bias`: rank 2 (N, M), 3 (H, N, M) or 4 (B, H, N, M), any axis 1 to
 /// broadcast; float, double, bfloat16 or half; read when the attention runs.
 template <TensorLike X>
-auto bias(const X& bias) {
-  return BiasModifier<ScalarOf<X>>{{}, const_view(bias).template promote<4>()};
+auto bias(X&& bias) {
+  return BiasModifier<ScalarOf<X>>{{}, detail::kept_view(std::forward<X>(bias)).template promote<4>()};
 }
 
 /// One more logit per head in the normaliser, without a value.
@@ -116,13 +120,14 @@ struct SinkLogit : ScoreModifierBase {
   }
   template <Real T>
   T extra_logit(Index, Index head) const {
-    return T(logits(head));
+    return simd::widen<T>(logits(head));
   }
+  ScoreParameter extra_parameter() const { return per_head(logits); }
 };
 /// Adds exp(logits[h]) to the softmax's normaliser: the sink takes probability and contributes no value. `logits`: (H).
 template <TensorLike X>
-auto sink_logit(const X& logits) {
-  return SinkLogit<ScalarOf<X>>{{}, const_view(logits)};
+auto sink_logit(X&& logits) {
+  return SinkLogit<ScalarOf<X>>{{}, detail::kept_view(std::forward<X>(logits))};
 }
 
 }  // namespace heed::inline HEED_ISA
