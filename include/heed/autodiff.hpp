@@ -2,5 +2,8 @@
 // Variables and tapes, and what records the blocks.
 #pragma once
 
+#include "heed/autodiff/concat.hpp"
+#include "heed/autodiff/elementwise.hpp"
+#include "heed/autodiff/linear.hpp"
 #include "heed/autodiff/tape.hpp"
 #include "heed/autodiff/var.hpp"

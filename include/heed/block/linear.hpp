@@ -2,37 +2,30 @@
 // linear: the affine map of a layer over the last axis.
 #pragma once
 
+#include "heed/core/operand.hpp"
 #include "heed/core/parameters.hpp"
+#include "heed/kernel/elementwise.hpp"
 #include "heed/kernel/gemm.hpp"
 
 namespace heed::inline HEED_ISA {
 
 namespace detail {
 
-// `tokens`: the size of the last axis but one. It alone decides on the kernel, so that a row has the same bits in any
-// batch.
-template <class D, class UX, class UW, class UO, int Rank>
-void linear_rows(const D& device, Index tokens, const View<const UX, Rank>& x, const View<const UW, 2>& weight,
-                 const View<const UW, 1>& bias, const View<UO, Rank>& out) {
+// Calls f(matrices...) for views of one rank that agree in all axes but the last: as one matrix each where all of them
+// lie evenly in memory, (B, N, in) as (B N, in), else for each leading index in turn.
+template <class F, class... U, int Rank>
+void for_each_matrix(const F& f, const View<U, Rank>&... x) {
   if constexpr (Rank == 1) {
-    linear_rows(device, tokens, x.template promote<2>(), weight, bias, out.template promote<2>());
+    f(x.template promote<2>()...);
   } else if constexpr (Rank == 2) {
-    if (tokens <= kernel::kFewTokens<heed::Compute<UX>>) {
-      kernel::gemm_few(device, x, weight, bias, out);
-    } else {
-      kernel::gemm(device, x, weight, bias, out);
-    }
+    f(x...);
   } else {
+    const Index size = std::min({x.size(0)...});
     const auto evenly = [](const auto& view) { return view.stride(0) == view.size(1) * view.stride(1); };
-    if (x.size(0) != 1 && evenly(x) && evenly(out)) {  // (B, N, in) as (B N, in): one product, shared by all threads
-      const auto merged = [](auto view) {
-        view.sizes[1] *= view.sizes[0];
-        view.sizes[0] = 1;
-        return view.select(0, 0);
-      };
-      linear_rows(device, tokens, merged(x), weight, bias, merged(out));
+    if (size != 1 && (evenly(x) && ...)) {  // one product, shared by all threads
+      for_each_matrix(f, x.merge(0)...);
     } else {
-      for (Index i = 0; i < x.size(0); ++i) linear_rows(device, tokens, x.select(0, i), weight, bias, out.select(0, i));
+      for (Index i = 0; i < size; ++i) for_each_matrix(f, x.select(0, i)...);
     }
   }
 }
@@ -45,6 +38,8 @@ void linear_rows(const D& device, Index tokens, const View<const UX, Rank>& x, c
 /// holds the tokens; a few of them (kernel::kFewTokens) go through a kernel of their own, and beyond that choice a row
 /// has the same bits for any number of tokens, batch and number of threads. Throws heed::Error for shapes that do not
 /// fit. Time O(rows * in * out).
+///
+/// Gradient: of x, weight and bias, linear_backward.
 template <Device D, TensorLike X, TensorLike W, TensorLike B, TensorLike O>
 void linear(const D& device, const X& x, const W& weight, const B& bias, O&& out) {
   static_assert(kRankOf<W> == 2 && kRankOf<B> == 1, "heed::linear: weight is (out, in) and bias (out)");
@@ -66,9 +61,19 @@ void linear(const D& device, const X& x, const W& weight, const B& bias, O&& out
           shape_text(target.sizes));
   if (b.size(0) == 0) b.data = nullptr;
   if (target.count() == 0) return;
+  // The number of tokens alone decides on the kernel, so that a row has the same bits in any batch.
   Index tokens = 1;
   if constexpr (rank > 1) tokens = input.size(rank - 2);
-  detail::linear_rows(device, tokens, input, w, b, target);
+  const bool few = tokens <= kernel::kFewTokens<heed::Compute<ScalarOf<X>>>;
+  detail::for_each_matrix(
+      [&](const auto& rows, const auto& results) {
+        if (few) {
+          kernel::gemm_few(device, rows, w, b, results);
+        } else {
+          kernel::gemm(device, rows, w, b, results);
+        }
+      },
+      input, target);
 }
 template <Device D, TensorLike X, TensorLike W, TensorLike B>
 auto linear(const D& device, const X& x, const W& weight, const B& bias) {
@@ -85,6 +90,33 @@ auto linear(const X& x, const W& weight, const B& bias) {
   return linear(Eigen::DefaultDevice(), x, weight, bias);
 }
 
+/// The gradients of linear, added: d_x += d_out weight, d_weight += d_out^T x, d_bias += the sum of d_out over its rows.
+/// Shapes as of x, weight, bias and out, all of float or all of double; a d_ view of null data is not wanted. The same
+/// bits for any number of threads. Time O(rows * in * out) for each of d_x and d_weight.
+template <Device D, Real T, int Rank>
+void linear_backward(const D& device, const View<const T, Rank>& x, const View<const T, 2>& weight,
+                     const View<const T, Rank>& d_out, const View<T, Rank>& d_x, const View<T, 2>& d_weight,
+                     const View<T, 1>& d_bias) {
+  using kernel::Write;
+  const View<const T, 1> none;
+  if (d_out.count() == 0) return;
+  if (d_x.data)
+    detail::for_each_matrix(
+        [&](const auto& d_rows, const auto& d_results) {
+          kernel::gemm<Write::kAdd>(device, d_rows, weight.permute({1, 0}), none, d_results);
+        },
+        d_out, d_x);
+  if (d_weight.data)
+    detail::for_each_matrix(
+        [&](const auto& d_rows, const auto& rows) {
+          kernel::gemm<Write::kAdd>(device, d_rows.permute({1, 0}), rows.permute({1, 0}), none, d_weight);
+        },
+        d_out, x);
+  if (d_bias.data)
+    kernel::copy<Write::kAdd>(device, d_out,
+                              d_bias.template promote<Rank>().broadcast(d_out.sizes, "linear_backward", "d_bias"));
+}
+
 /// A linear layer: weight (out, in), bias (out) or empty.
 template <Storage T>
 struct Linear {
@@ -97,11 +129,11 @@ struct Linear {
     f("bias", bias, heed::optional);
   }
 
-  template <TensorLike X>
+  template <Operand X>
   auto operator()(const X& x) const {
     return linear(x, weight, bias);
   }
-  template <Device D, TensorLike X>
+  template <Device D, Operand X>
   auto operator()(const D& device, const X& x) const {
     return linear(device, x, weight, bias);
   }

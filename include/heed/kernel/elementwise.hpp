@@ -3,15 +3,13 @@
 #pragma once
 
 #include "heed/core/device.hpp"
+#include "heed/kernel/write.hpp"
 #include "heed/simd/convert.hpp"
 #include "heed/simd/reduce.hpp"
 
 namespace heed::inline HEED_ISA {
 
 namespace kernel {
-
-/// What happens to the elements of an output: they are replaced, or the result is added to them.
-enum class Write { kAssign, kAdd };
 
 namespace detail {
 

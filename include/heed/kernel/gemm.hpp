@@ -7,6 +7,7 @@
 #include "heed/kernel/panel.hpp"
 #include "heed/kernel/rows.hpp"
 #include "heed/kernel/transpose.hpp"
+#include "heed/kernel/write.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -74,7 +75,7 @@ void gemm_tile(const U* data, Index row_stride, Index inner_stride, Index rows, 
 }
 
 // Outputs in the lanes: the weights are packed, and rows of c are written as they come.
-template <Real T, class D, class UA, class UB, class UC>
+template <Write write, Real T, class D, class UA, class UB, class UC>
 void gemm_by_outputs(const D& device, const View<const UA, 2>& a, const View<const UB, 2>& b,
                      const View<const UB, 1>& bias, const View<UC, 2>& c) {
   constexpr Index width = kPanelWidth<T>, w = simd::kLanes<T>;
@@ -101,8 +102,9 @@ void gemm_by_outputs(const D& device, const View<const UA, 2>& a, const View<con
       sum_stride = width;
       last = w;
     }
-    const bool add = bias.data || depth == 0;
-    if (add)
+    const bool adds_in_place = write == Write::kAdd && in_place;
+    const bool add = bias.data || depth == 0 || adds_in_place;
+    if (add && !adds_in_place)
       for (Index r = 0; r < count; ++r)
         for (Index i = 0; i < lanes; ++i) sum[r * sum_stride + i] = bias.data ? simd::widen<T>(bias(output + i)) : T(0);
     gemm_tile<T>(a.at(row), a.stride(0), a.stride(1), count, lanes, depth, add, sum, sum_stride, last,
@@ -112,7 +114,11 @@ void gemm_by_outputs(const D& device, const View<const UA, 2>& a, const View<con
                  });
     if (in_place) return;
     for (Index r = 0; r < count; ++r)
-      for (Index i = 0; i < lanes; ++i) c(row + r, output + i) = static_cast<UC>(sum[r * width + i]);
+      for (Index i = 0; i < lanes; ++i) {
+        UC& target = c(row + r, output + i);
+        const T x = sum[r * width + i];
+        target = static_cast<UC>(write == Write::kAdd ? simd::widen<T>(target) + x : x);
+      }
   });
 }
 
@@ -150,9 +156,10 @@ void gemm_by_tokens(const D& device, const View<const UA, 2>& a, const View<cons
 /// Any storage, computed in double for double and in float for the rest. Blocks of 256 of the depth are summed in
 /// order, then the blocks and the bias, whatever the number of rows, outputs or threads: an element has the same bits
 /// in all of them, and an error of at most (256 + depth / 256 + 1) eps times the sum of |a(i, d) b(o, d)| and |bias|.
+/// With Write::kAdd, c += a b^T, in the order c, first block, second block, and bias must be none.
 /// Time O(rows * outputs * depth); scratch of at most 1 MiB a thread, and for few rows kPanelWidth elements for each
 /// element of the depth.
-template <class D, class UA, class UB, class UC>
+template <Write write = Write::kAssign, class D, class UA, class UB, class UC>
 void gemm(const D& device, const View<const UA, 2>& a, const View<const UB, 2>& b, const View<const UB, 1>& bias,
           const View<UC, 2>& c) {
   using T = Compute<UA>;
@@ -162,10 +169,11 @@ void gemm(const D& device, const View<const UA, 2>& a, const View<const UB, 2>& 
   // Up to a panel of rows the weights are read once and in place, beyond that it pays to pack them (768 x 768 weights,
   // GFLOP/s by outputs and by tokens: 61 and 80 for 16 rows, 95 and 112 for 64, 94 and 84 for 65, 101 and 106 for 512,
   // and 104 and 89 at 1024 x 1024 x 64).
-  if (a.size(0) <= kPanelWidth<T>) {
+  // Weights whose rows are columns of memory cannot be read in place.
+  if (write == Write::kAssign && a.size(0) <= kPanelWidth<T> && b.stride(1) == 1) {
     detail::gemm_by_tokens<T>(device, a, b, bias, c);
   } else {
-    detail::gemm_by_outputs<T>(device, a, b, bias, c);
+    detail::gemm_by_outputs<write, T>(device, a, b, bias, c);
   }
 }
 

@@ -105,12 +105,41 @@ HEED_NOINLINE void panel_to_rows(const T* panel, const T* scale, Index count, In
   }
 }
 
+namespace detail {
+
+// Rows that are columns of memory, in squares: element by element it is several times the cost of the loads.
+template <Real T, class U>
+Index copy_columns(const U* source, Index inner_stride, Index rows, Index width, T* target, Index target_stride) {
+  constexpr Index w = simd::kLanes<T>;
+  Index j = 0;
+  for (; j + w <= rows; j += w) {
+    Index d = 0;
+    for (; d + w <= width; d += w) {
+      simd::Batch<T> square[w];
+#pragma GCC unroll 16
+      for (int r = 0; r < w; ++r) square[r] = simd::load_as<T>(source + (d + r) * inner_stride + j);
+      simd::transpose<T>(square);
+#pragma GCC unroll 16
+      for (int r = 0; r < w; ++r) square[r].store_unaligned(target + (j + r) * target_stride + d);
+    }
+    for (; d < width; ++d)
+      for (Index r = 0; r < w; ++r)
+        target[(j + r) * target_stride + d] = simd::widen<T>(source[d * inner_stride + j + r]);
+  }
+  return j;
+}
+
+}  // namespace detail
+
 /// Rows of any storage and inner stride as contiguous rows of T, `target_stride` apart.
 template <Real T, class U>
 HEED_NOINLINE void copy_rows(const U* source, Index row_stride, Index inner_stride, Index rows, Index width, T* target,
                              Index target_stride) {
   constexpr Index w = simd::kLanes<T>;
-  for (Index j = 0; j < rows; ++j) {
+  Index j = 0;
+  if (row_stride == 1 && inner_stride != 1)
+    j = detail::copy_columns(source, inner_stride, rows, width, target, target_stride);
+  for (; j < rows; ++j) {
     const U* from = source + j * row_stride;
     T* to = target + j * target_stride;
     Index d = 0;
