@@ -2,7 +2,8 @@
 // activate: an elementwise function with its derivative, and the usual ones: relu, sigmoid, tanh, silu, gelu, ...
 #pragma once
 
-#include "heed/kernel/map.hpp"
+#include "heed/core/operand.hpp"
+#include "heed/kernel/elementwise.hpp"
 #include "heed/simd/math.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -26,8 +27,8 @@ template <Device D, ActivationFunction F, TensorLike X, TensorLike O>
 void activate(const D& device, const F& f, const X& x, O&& out) {
   using T = Compute<ScalarOf<X>>;
   require_shape("activate", "out", view(out).sizes, const_view(x).sizes);
-  kernel::map<T>(
-      device, [&](simd::Batch<T> v) { return f.template value<T>(v); }, view(out), const_view(x));
+  kernel::elementwise<kernel::Write::kAssign, T>(
+      device, [&](auto v) { return f.template value<T>(v); }, view(out), const_view(x));
 }
 template <Device D, ActivationFunction F, TensorLike X>
 auto activate(const D& device, const F& f, const X& x) {
@@ -37,7 +38,7 @@ auto activate(const D& device, const F& f, const X& x) {
 }
 template <ActivationFunction F, TensorLike X>
 auto activate(const F& f, const X& x) {
-  return activate(Eigen::DefaultDevice(), f, x);
+  return activate(DeviceRef(), f, x);
 }
 
 /// Adds f'(x) * d_out to d_x, all of one shape; nothing if d_x has no data.
@@ -48,10 +49,8 @@ void activate_backward(const D& device, const F& f, const X& x, const G& d_out, 
   require_shape("activate_backward", "d_out", const_view(d_out).sizes, const_view(x).sizes);
   if (!sum.data) return;
   require_shape("activate_backward", "d_x", sum.sizes, const_view(x).sizes);
-  const auto add = [&](simd::Batch<T> v, simd::Batch<T> g, simd::Batch<T> s) {
-    return simd::fma(f.template derivative<T>(v), g, s);
-  };
-  kernel::map<T>(device, add, sum, const_view(x), const_view(d_out), const_view(sum));
+  kernel::elementwise<kernel::Write::kAdd, T>(
+      device, [&](auto v, auto g) { return f.template derivative<T>(v) * g; }, sum, const_view(x), const_view(d_out));
 }
 
 /// max(x, 0); its derivative at 0 is 0.
@@ -177,74 +176,74 @@ struct GeluTanh {
 // As functions of a tensor, or of a recorded variable: relu(x) is activate(Relu(), x), with the device first if there
 // is one.
 
-template <TensorLike X>
+template <Operand X>
 auto relu(const X& x) {
   return activate(Relu(), x);
 }
-template <Device D, TensorLike X>
+template <Device D, Operand X>
 auto relu(const D& device, const X& x) {
   return activate(device, Relu(), x);
 }
 
-template <TensorLike X>
+template <Operand X>
 auto sigmoid(const X& x) {
   return activate(Sigmoid(), x);
 }
-template <Device D, TensorLike X>
+template <Device D, Operand X>
 auto sigmoid(const D& device, const X& x) {
   return activate(device, Sigmoid(), x);
 }
 
-template <TensorLike X>
+template <Operand X>
 auto tanh(const X& x) {
   return activate(Tanh(), x);
 }
-template <Device D, TensorLike X>
+template <Device D, Operand X>
 auto tanh(const D& device, const X& x) {
   return activate(device, Tanh(), x);
 }
 
-template <TensorLike X>
+template <Operand X>
 auto silu(const X& x) {
   return activate(Silu(), x);
 }
-template <Device D, TensorLike X>
+template <Device D, Operand X>
 auto silu(const D& device, const X& x) {
   return activate(device, Silu(), x);
 }
 
-template <TensorLike X>
+template <Operand X>
 auto gelu(const X& x) {
   return activate(Gelu(), x);
 }
-template <Device D, TensorLike X>
+template <Device D, Operand X>
 auto gelu(const D& device, const X& x) {
   return activate(device, Gelu(), x);
 }
 
-template <TensorLike X>
+template <Operand X>
 auto gelu_tanh(const X& x) {
   return activate(GeluTanh(), x);
 }
-template <Device D, TensorLike X>
+template <Device D, Operand X>
 auto gelu_tanh(const D& device, const X& x) {
   return activate(device, GeluTanh(), x);
 }
 
-template <TensorLike X>
+template <Operand X>
 auto softplus(const X& x) {
   return activate(Softplus(), x);
 }
-template <Device D, TensorLike X>
+template <Device D, Operand X>
 auto softplus(const D& device, const X& x) {
   return activate(device, Softplus(), x);
 }
 
-template <TensorLike X>
+template <Operand X>
 auto exp(const X& x) {
   return activate(Exp(), x);
 }
-template <Device D, TensorLike X>
+template <Device D, Operand X>
 auto exp(const D& device, const X& x) {
   return activate(device, Exp(), x);
 }

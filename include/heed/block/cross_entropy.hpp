@@ -114,7 +114,7 @@ auto cross_entropy(const D& device, const X& logits, const Y& targets, const Cro
 }
 template <TensorLike X, TensorLike Y>
 auto cross_entropy(const X& logits, const Y& targets, const CrossEntropyOptions& options = {}) {
-  return cross_entropy(Eigen::DefaultDevice(), logits, targets, options);
+  return cross_entropy(DeviceRef(), logits, targets, options);
 }
 
 /// Adds d_out (1) times the gradient, (softmax(logits) - one_hot(target)) / rows counted, to d_logits; nothing if it

@@ -2,6 +2,7 @@
 // embedding: rows of a table, by index.
 #pragma once
 
+#include "heed/core/operand.hpp"
 #include "heed/core/parameters.hpp"
 #include "heed/kernel/gather.hpp"
 
@@ -54,7 +55,7 @@ auto embedding(const D& device, const W& table, const I& indices) {
 }
 template <TensorLike W, TensorLike I>
 auto embedding(const W& table, const I& indices) {
-  return embedding(Eigen::DefaultDevice(), table, indices);
+  return embedding(DeviceRef(), table, indices);
 }
 
 /// Adds row ... of d_out (..., C) to row indices[...] of d_table (V, C), those of one index in their order: the same
@@ -70,6 +71,12 @@ void embedding_backward(const D& device, const I& indices, const G& d_out, DW&& 
   detail::check_indices("embedding_backward", which, sum.size(0));
   kernel::scatter_add_rows<Compute<ScalarOf<DW>>>(device, kernel::Rows(incoming), which, sum);
 }
+
+/// A heed::Tape.
+template <class R, class T>
+concept RecordsParameters = requires(R& tape, const Tensor<T, 2>& parameter) {
+  { tape.parameter(parameter) } -> Recorded;
+};
 
 /// The layer: weight (V, C), one row for each index.
 template <Storage T>
@@ -88,6 +95,11 @@ struct Embedding {
   template <Device D, TensorLike I>
   auto operator()(const D& device, const I& indices) const {
     return embedding(device, weight, indices);
+  }
+  /// On a tape: indices are no variables, so that nothing else would tell it.
+  template <RecordsParameters<T> R, Device D, TensorLike I>
+  auto operator()(R& tape, const D& device, const I& indices) const {
+    return embedding(device, tape.parameter(weight), indices);
   }
 };
 

@@ -2,6 +2,7 @@
 // layer_norm and rms_norm: rows brought to one scale, with a learned weight.
 #pragma once
 
+#include "heed/core/operand.hpp"
 #include "heed/core/parameters.hpp"
 #include "heed/kernel/normalize.hpp"
 
@@ -115,7 +116,7 @@ auto layer_norm(const D& device, const X& x, const W& weight, const B& bias, dou
 }
 template <TensorLike X, TensorLike W, TensorLike B>
 auto layer_norm(const X& x, const W& weight, const B& bias, double eps = 1e-5) {
-  return layer_norm(Eigen::DefaultDevice(), x, weight, bias, eps);
+  return layer_norm(DeviceRef(), x, weight, bias, eps);
 }
 
 /// Adds the gradients of layer_norm to d_x (..., C), d_weight (C) and d_bias (C); a view of null data is not wanted.
@@ -144,7 +145,7 @@ auto rms_norm(const D& device, const X& x, const W& weight, double eps = 1e-6) {
 }
 template <TensorLike X, TensorLike W>
 auto rms_norm(const X& x, const W& weight, double eps = 1e-6) {
-  return rms_norm(Eigen::DefaultDevice(), x, weight, eps);
+  return rms_norm(DeviceRef(), x, weight, eps);
 }
 
 /// Adds the gradients of rms_norm to d_x (..., C) and d_weight (C), as layer_norm_backward does.
@@ -169,11 +170,11 @@ struct LayerNorm {
     f("bias", bias, heed::optional);
   }
 
-  template <class X>
+  template <Operand X>
   auto operator()(const X& x) const {
     return layer_norm(x, weight, bias, eps);
   }
-  template <Device D, class X>
+  template <Device D, Operand X>
   auto operator()(const D& device, const X& x) const {
     return layer_norm(device, x, weight, bias, eps);
   }
@@ -195,11 +196,11 @@ struct RmsNorm {
     f("weight", weight, heed::optional);
   }
 
-  template <class X>
+  template <Operand X>
   auto operator()(const X& x) const {
     return rms_norm(x, weight, eps);
   }
-  template <Device D, class X>
+  template <Device D, Operand X>
   auto operator()(const D& device, const X& x) const {
     return rms_norm(device, x, weight, eps);
   }

@@ -77,7 +77,7 @@ auto softmax(const D& device, const X& x) {
 }
 template <TensorLike X>
 auto softmax(const X& x) {
-  return softmax(Eigen::DefaultDevice(), x);
+  return softmax(DeviceRef(), x);
 }
 
 /// Adds the gradient of softmax to d_x, given its result p = softmax(x); nothing if d_x has no data.
