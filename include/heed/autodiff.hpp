@@ -3,6 +3,7 @@
 #pragma once
 
 #include "heed/autodiff/activation.hpp"
+#include "heed/autodiff/attention.hpp"
 #include "heed/autodiff/concat.hpp"
 #include "heed/autodiff/cross_entropy.hpp"
 #include "heed/autodiff/elementwise.hpp"

@@ -73,12 +73,14 @@ struct At {
   Batch of_key(const View<const U, 1>& values) const {
     return simd::load_strided<T>(values.at(first_key), L == Lanes::kKeys ? values.stride(0) : 0, count);
   }
-  /// values(b, h, i, j) by lane. Against the grain of memory (lanes over queries, rows of keys) this is a gather; a
-  /// modifier that reads such a tensor declares a plane instead.
+  /// values(b, h, i, j) by lane, any axis 1 to broadcast. Against the grain of memory (lanes over queries, rows of
+  /// keys) this is a gather; a modifier that reads such a tensor declares a plane instead.
   template <class U>
   Batch of_pair(const View<const U, 4>& values) const {
-    return simd::load_strided<T>(values.at(batch, head, first_query, first_key),
-                                 values.stride(L == Lanes::kQueries ? 2 : 3), count);
+    const auto step = [&](int axis) { return values.size(axis) == 1 ? 0 : values.stride(axis); };
+    return simd::load_strided<T>(
+        values.data + batch * step(0) + head * step(1) + first_query * step(2) + first_key * step(3),
+        step(L == Lanes::kQueries ? 2 : 3), count);
   }
   /// The same by way of the modifier's first plane, filled from `values`, where there are planes.
   template <class U>
@@ -92,7 +94,8 @@ struct At {
   /// The value of j - p_i by lane.
   template <class U>
   Batch of_distance(const DistanceRows<U>& rows) const {
-    return simd::load_as<T>((L == Lanes::kKeys ? rows.by_key : rows.by_query) + head * rows.length + distance_place(rows.reach));
+    return simd::load_as<T>((L == Lanes::kKeys ? rows.by_key : rows.by_query) + head * rows.length +
+                            distance_place(rows.reach));
   }
   /// Where in its row a batch of them starts.
   Index distance_place(Index reach) const {

@@ -165,7 +165,8 @@ struct BackwardAccess {
     if (target.k.data) check("d_k", target.k.sizes, source.k.sizes);
     if (target.v.data) check("d_v", target.v.sizes, source.v.sizes);
     const auto forward = attend.problem(q, source, shape, out, View<T, 3>());
-    run_backward(device, BackwardProblem<std::remove_const_t<decltype(forward)>, UD>{forward, lse, d_out, d_lse}, target);
+    run_backward(device, BackwardProblem<std::remove_const_t<decltype(forward)>, UD>{forward, lse, d_out, d_lse},
+                 target);
   }
 };
 
@@ -175,14 +176,14 @@ struct BackwardAccess {
 ///
 ///   dV = P^T dO       dS = P (dO V^T - sum(dO O) + dlse)       dQ = scale dS' K       dK = scale dS'^T Q
 ///
-/// where P = exp(score - lse) and dS' is dS through the score modifiers, which are evaluated on dual numbers; what those
-/// declare to read (biases, slopes, tables, sink logits) gets its gradient where `target.parameters` names it.
+/// where P = exp(score - lse) and dS' is dS through the score modifiers, which are evaluated on dual numbers; what
+/// those declare to read (biases, slopes, tables, sink logits) gets its gradient where `target.parameters` names it.
 ///
-/// Shapes as in the forward; lse (B, H, N) must be the forward's; d_lse may be a view of null data. Gradients are float,
-/// or double where q is. A hidden pair contributes nothing, NaN and infinity included; a row that sees no key has
-/// gradient 0. Throws heed::Error, before anything is written, for shapes that do not fit. Recomputed tile by tile with
-/// the forward's skipping: time of 2.5 forwards, memory O(B H (N D min(8, M / 1024) + M)), the same bits for any device.
-/// Source: Dao et al. 2022 (FlashAttention), algorithm 4.
+/// Shapes as in the forward; lse (B, H, N) must be the forward's; d_lse may be a view of null data. Gradients are
+/// float, or double where q is. A hidden pair contributes nothing, NaN and infinity included; a row that sees no key
+/// has gradient 0. Throws heed::Error, before anything is written, for shapes that do not fit. Recomputed tile by tile
+/// with the forward's skipping: time of 2.5 forwards, memory O(B H (N D min(8, M / 1024) + M)), the same bits for any
+/// device. Source: Dao et al. 2022 (FlashAttention), algorithm 4.
 template <Device D, class Score, class Rule, TensorLike Q, TensorLike K, TensorLike V, TensorLike O, TensorLike L,
           TensorLike DO, class T = Compute<ScalarOf<Q>>>
 void softmax_attention_backward(const D& device, const SoftmaxAttention<Score, Rule>& attend, const Q& q, const K& k,

@@ -188,7 +188,8 @@ class PanelBackward {
   template <bool kTest>
   void weigh_batch(const Segment& s, int batch, ParameterSums<T, kParameters>& sums) {
     const Batch zero(T(0)), hidden(-std::numeric_limits<T>::infinity());
-    const Batch shift = simd::load_aligned(shift_ + batch * kLanes), delta = simd::load_aligned(delta_ + batch * kLanes);
+    const Batch shift = simd::load_aligned(shift_ + batch * kLanes),
+                delta = simd::load_aligned(delta_ + batch * kLanes);
     const auto lanes = shift != Batch(std::numeric_limits<T>::infinity());
     using Place = DualAt<T, Lanes::kQueries, kParameters>;
     using Score = typename Place::Score;
@@ -241,7 +242,8 @@ class PanelBackward {
     if (!checked_) {
       checked_ = true;
       finite_ = true;
-      for (const auto& [rows, width] : {std::pair(query_rows_, p_.shape.width), {cotangent_rows_, p_.shape.value_width}})
+      for (const auto& [rows, width] :
+           {std::pair(query_rows_, p_.shape.width), {cotangent_rows_, p_.shape.value_width}})
         for (Index c = 0; c < width; c += kWidth)
           finite_ = finite_ && kernel::all_finite<T>(rows + c * kWidth, kWidth, padded_count(),
                                                      std::min<Index>(kWidth, width - c));
@@ -257,7 +259,9 @@ class PanelBackward {
       for (Index i = s.first_batch * kLanes; i < (s.first_batch + s.batches) * kLanes; ++i) {
         const T p = scores_[(s.row + r) * kWidth + i], d = d_scores_[(s.row + r) * kWidth + i];
         if (p == T(0)) continue;
-        const auto element = [i](const T* rows, Index e) { return rows[(e / kWidth * kWidth + i) * kWidth + e % kWidth]; };
+        const auto element = [i](const T* rows, Index e) {
+          return rows[(e / kWidth * kWidth + i) * kWidth + e % kWidth];
+        };
         for (Index e = 0; e < p_.shape.value_width; ++e) v[e] += p * element(cotangent_rows_, e);
         for (Index e = 0; e < p_.shape.width; ++e) {
           k[e] += d * element(query_rows_, e);

@@ -8,6 +8,7 @@
 #include "heed/attention/schedule/plan.hpp"
 #include "heed/attention/score/standard.hpp"
 #include "heed/core/device.hpp"
+#include "heed/core/operand.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -81,6 +82,24 @@ struct SoftmaxAttention {
     (*this)(device, q, k, v, into(out));
     return out;
   }
+
+  /// Recorded on the tape of the variables among q, k and v: variables out, or {out, lse}.
+  template <Operand Q, Operand K, Operand V>
+  requires AnyRecorded<Q, K, V>
+  auto operator()(const Q& q, const K& k, const V& v) const {
+    return std::get<0>(record(*this, Eigen::DefaultDevice(), q, k, v));
+  }
+  template <Device D, Operand Q, Operand K, Operand V>
+  requires AnyRecorded<Q, K, V>
+  auto operator()(const D& device, const Q& q, const K& k, const V& v) const {
+    return std::get<0>(record(*this, device, q, k, v));
+  }
+  template <Operand Q, Operand K, Operand V>
+  requires AnyRecorded<Q, K, V>
+  auto with_lse(const Q& q, const K& k, const V& v) const { return record(*this, Eigen::DefaultDevice(), q, k, v); }
+  template <Device D, Operand Q, Operand K, Operand V>
+  requires AnyRecorded<Q, K, V>
+  auto with_lse(const D& device, const Q& q, const K& k, const V& v) const { return record(*this, device, q, k, v); }
 
   /// {out, lse}.
   template <TensorLike Q, TensorLike K, TensorLike V>

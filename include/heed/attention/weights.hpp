@@ -72,8 +72,8 @@ void attention_weights(const D& device, const SoftmaxAttention<Score, Rule>& att
   const std::array<Index, 4> expected{shape.batch, shape.heads, shape.queries, shape.keys};
   require(weights.sizes == expected, name, "weights must have shape (B, H, N, M) = ", shape_text(expected), ", got ",
           shape_text(weights.sizes));
-  require(!attend.options.scale || std::isfinite(T(*attend.options.scale)), name,
-          "the scale must be finite, got ", attend.options.scale.value_or(0));
+  require(!attend.options.scale || std::isfinite(T(*attend.options.scale)), name, "the scale must be finite, got ",
+          attend.options.scale.value_or(0));
   detail::check_part(attend.score, shape);
   detail::check_part(attend.rule, shape);
   if (weights.count() == 0) return;

@@ -17,12 +17,6 @@ namespace heed::inline HEED_ISA {
 
 namespace detail {
 
-/// Eigen objects that own their elements: a temporary of these is gone after the call that it was given to.
-template <class X>
-inline constexpr bool kOwnsElements = std::is_base_of_v<Eigen::PlainObjectBase<X>, X>;
-template <class T, int Rank, int Options, class I>
-inline constexpr bool kOwnsElements<Eigen::Tensor<T, Rank, Options, I>> = true;
-
 /// The memory between the first and the last element of a view.
 template <class T>
 struct MemoryRange {
@@ -90,7 +84,7 @@ class Tape {
   /// A variable of the values of a tensor, which stay where they are. A temporary is copied.
   template <TensorLike X>
   auto input(X&& x) {
-    if constexpr (!std::is_lvalue_reference_v<X> && detail::kOwnsElements<std::remove_cvref_t<X>>) {
+    if constexpr (!std::is_lvalue_reference_v<X> && detail::kOwnsMemory<std::remove_cvref_t<X>>) {
       return copied(elements(x), true);
     } else {
       return variable(elements(x), true);
@@ -105,13 +99,13 @@ class Tape {
   template <TensorLike X>
   auto constant(X&& x) {
     const auto values = elements(x);
-    constexpr bool temporary = !std::is_lvalue_reference_v<X> && detail::kOwnsElements<std::remove_cvref_t<X>>;
+    constexpr bool temporary = !std::is_lvalue_reference_v<X> && detail::kOwnsMemory<std::remove_cvref_t<X>>;
     if (temporary || (values.count() > 0 && has_gradient(lookup(values)))) return copied(values, false);
     return variable(values, false);
   }
 
-  /// Makes the memory of a tensor known, so that find() has a place for its gradient: as a parameter, unless it is known
-  /// already. For views that broadcast (stride 0), which cannot be variables.
+  /// Makes the memory of a tensor known, so that find() has a place for its gradient: as a parameter, unless it is
+  /// known already. For views that broadcast (stride 0), which cannot be variables.
   template <TensorLike X>
   void remember(const X& x) {
     remember_values(elements(x), true);

@@ -45,6 +45,14 @@ using OperandScalar = typename detail::OperandTraits<std::remove_cvref_t<X>>::Sc
 template <Operand X>
 inline constexpr int kOperandRank = detail::OperandTraits<std::remove_cvref_t<X>>::rank;
 
+namespace detail {
+/// The view that an object keeps of a variable's values, which live as long as its tape holds them.
+template <Recorded X>
+auto kept_view(const X& x) {
+  return x.value();
+}
+}  // namespace detail
+
 /// The sizes of a tensor or variable, a std::array.
 template <Operand X>
 auto sizes_of(const X& x) {

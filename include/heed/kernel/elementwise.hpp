@@ -45,8 +45,7 @@ struct LoopNest {
       LoopAxis<N> axis{sizes[a], {}};
       for (std::size_t x = 0; x < N; ++x) axis.strides[x] = strides[x][a];
       bool merges = count > 0;
-      for (std::size_t x = 0; merges && x < N; ++x)
-        merges = axes[count - 1].strides[x] == axis.size * axis.strides[x];
+      for (std::size_t x = 0; merges && x < N; ++x) merges = axes[count - 1].strides[x] == axis.size * axis.strides[x];
       if (merges) {
         axis.size *= axes[count - 1].size;
         axes[count - 1] = axis;

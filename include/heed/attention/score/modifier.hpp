@@ -3,6 +3,7 @@
 #pragma once
 
 #include "heed/attention/score/parameter.hpp"
+#include "heed/core/operand.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -168,9 +169,7 @@ struct OptionalScore : ScoreModifierBase {
   void for_each_parameter(Visitor&& f) const {
     detail::visit_parameters(modifier, [&](const ScoreParameter& x) { f(enabled ? x : ScoreParameter()); });
   }
-  ScoreParameter extra_parameter() const {
-    return enabled ? detail::extra_parameter_of(modifier) : ScoreParameter();
-  }
+  ScoreParameter extra_parameter() const { return enabled ? detail::extra_parameter_of(modifier) : ScoreParameter(); }
   template <Real T>
   T extra_logit(Index batch, Index head) const requires detail::HasExtraLogit<F> {
     return enabled ? modifier.template extra_logit<T>(batch, head) : -std::numeric_limits<T>::infinity();

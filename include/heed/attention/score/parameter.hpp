@@ -12,8 +12,8 @@ namespace heed::inline HEED_ISA {
 /// and stride 0. The gradient has the same strides.
 struct ScoreParameter {
   const void* data = nullptr;  ///< null: not there
+  std::size_t element = 0;     ///< bytes of one
   std::array<Index, 4> sizes{1, 1, 1, 1}, strides{};
-  Index memory = 0;  ///< elements from the first to the last
 
   /// Read by j - p_i: row x of `length` belongs to element bucket[x] of axis `sizes[2]`.
   const std::int32_t* bucket = nullptr;
@@ -23,28 +23,25 @@ struct ScoreParameter {
 /// values (H), read by at.of_head.
 template <class U>
 ScoreParameter per_head(const View<const U, 1>& values) {
-  return {values.data, {1, values.size(0), 1, 1}, {0, values.stride(0), 0, 0}, 1 + (values.size(0) - 1) * values.stride(0)};
+  return {values.data, sizeof(U), {1, values.size(0), 1, 1}, {0, values.stride(0), 0, 0}};
 }
 /// values (N), read by at.of_query.
 template <class U>
 ScoreParameter per_query(const View<const U, 1>& values) {
-  return {values.data, {1, 1, values.size(0), 1}, {0, 0, values.stride(0), 0}, 1 + (values.size(0) - 1) * values.stride(0)};
+  return {values.data, sizeof(U), {1, 1, values.size(0), 1}, {0, 0, values.stride(0), 0}};
 }
 /// values (M), read by at.of_key.
 template <class U>
 ScoreParameter per_key(const View<const U, 1>& values) {
-  return {values.data, {1, 1, 1, values.size(0)}, {0, 0, 0, values.stride(0)}, 1 + (values.size(0) - 1) * values.stride(0)};
+  return {values.data, sizeof(U), {1, 1, 1, values.size(0)}, {0, 0, 0, values.stride(0)}};
 }
 /// values (B, H, N, M), any axis 1, read by at.of_pair or by way of a plane.
 template <class U>
 ScoreParameter per_pair(const View<const U, 4>& values) {
-  ScoreParameter parameter{values.data};
-  parameter.memory = 1;
+  ScoreParameter parameter{values.data, sizeof(U)};
   for (int axis = 0; axis < 4; ++axis) {
     parameter.sizes[std::size_t(axis)] = values.size(axis);
-    if (values.size(axis) == 1) continue;
-    parameter.strides[std::size_t(axis)] = values.stride(axis);
-    parameter.memory += (values.size(axis) - 1) * values.stride(axis);
+    parameter.strides[std::size_t(axis)] = values.size(axis) == 1 ? 0 : values.stride(axis);
   }
   return parameter;
 }

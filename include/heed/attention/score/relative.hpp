@@ -16,7 +16,8 @@ class RelativePositionScore : public ScoreModifierBase {
   static constexpr bool kMayHide = false;
   static constexpr int kParameters = 1;
 
-  RelativePositionScore(const View<const U, 2>& table, const RelativePositionOptions& options) : table_(table), heads_(table.size(1)) {
+  RelativePositionScore(const View<const U, 2>& table, const RelativePositionOptions& options)
+      : table_(table), heads_(table.size(1)) {
     constexpr std::string_view where = "relative_position";
     const RelativeBuckets buckets(options, where);
     require(table.size(0) == options.num_buckets, where, "the table must have shape (num_buckets, H) with ",
@@ -56,8 +57,8 @@ class RelativePositionScore : public ScoreModifierBase {
 
   template <class F>
   void for_each_parameter(F&& f) const {
-    ScoreParameter parameter{table_.data, {1, heads_, table_.size(0), 1}, {0, table_.stride(1), table_.stride(0), 0}};
-    parameter.memory = 1 + (heads_ - 1) * table_.stride(1) + (table_.size(0) - 1) * table_.stride(0);
+    ScoreParameter parameter{
+        table_.data, sizeof(U), {1, heads_, table_.size(0), 1}, {0, table_.stride(1), table_.stride(0), 0}};
     parameter.bucket = rows_->bucket.data();
     parameter.length = rows_->values.dimension(2);
     parameter.reach = reach_;
@@ -82,10 +83,11 @@ class RelativePositionScore : public ScoreModifierBase {
 /// double, bfloat16 or half; copied when the modifier is made. Positions are the attention's, p_i = i + M - N unless
 /// SoftmaxOptions::position_offset says otherwise. T5 itself has scale = 1. Throws heed::Error for a table of another
 /// shape or with a value that is not finite, and for options out of range. Cost: one load per batch of scores.
-template <TensorLike X>
+/// Gradient: of the score and the table.
+template <Operand X>
 auto relative_position(const X& table, const RelativePositionOptions& options = {}) {
-  static_assert(kRankOf<X> == 2, "heed::relative_position: the table has two axes, (num_buckets, H)");
-  return RelativePositionScore<ScalarOf<X>>(const_view(table), options);
+  static_assert(kOperandRank<X> == 2, "heed::relative_position: the table has two axes, (num_buckets, H)");
+  return RelativePositionScore<OperandScalar<X>>(values_of(table), options);
 }
 
 }  // namespace heed::inline HEED_ISA

@@ -20,6 +20,7 @@ struct ScaleBy : ScoreModifierBase {
   }
 };
 /// Multiplies the score by `factor`, any finite number; for another scale of q.k itself, set SoftmaxOptions::scale.
+/// Gradient: of the score.
 inline ScaleBy scale_by(double factor) {
   require(std::isfinite(factor), "scale_by", "the factor must be finite, got ", factor);
   return {{}, factor};
@@ -35,6 +36,7 @@ struct Softcap : ScoreModifierBase {
   }
 };
 /// cap * tanh(s / cap), as Gemma 2 caps its scores; cap > 0.
+/// Gradient: of the score.
 inline Softcap softcap(double cap) {
   require(std::isfinite(cap) && cap > 0, "softcap", "the cap must be positive and finite, got ", cap);
   return {{}, cap};
@@ -59,9 +61,10 @@ struct Alibi : ScoreModifierBase {
   }
 };
 /// s - slopes[h] * |p_i - j| (Press et al. 2022). `slopes`: (H), read when the attention runs.
-template <TensorLike X>
+/// Gradient: of the score and the slopes.
+template <Operand X>
 auto alibi(X&& slopes) {
-  return Alibi<ScalarOf<X>>{{}, detail::kept_view(std::forward<X>(slopes))};
+  return Alibi<OperandScalar<X>>{{}, detail::kept_view(std::forward<X>(slopes))};
 }
 
 /// Additive bias of shape (B, H, N, M), every axis full or 1. Read against the grain of the kernel's lanes it would be
@@ -85,9 +88,7 @@ struct BiasModifier : ScoreModifierBase {
   }
   template <class S, class A>
   HEED_INLINE S operator()(S s, const A& at) const {
-    View<const U, 4> stretched = bias;
-    for (int axis = 0; axis < 4; ++axis) stretched.strides[std::size_t(axis)] = step(axis);
-    const S b = at.of_plane(stretched);
+    const S b = at.of_plane(bias);
     // The key of a -infinity stays hidden even where its score is NaN.
     const S hidden(-std::numeric_limits<typename A::Scalar>::infinity());
     return simd::select(b == hidden, hidden, S(s + b));
@@ -100,9 +101,10 @@ struct BiasModifier : ScoreModifierBase {
 };
 /// s + bias, where -infinity hides the key. `bias`: rank 2 (N, M), 3 (H, N, M) or 4 (B, H, N, M), any axis 1 to
 /// broadcast; float, double, bfloat16 or half; read when the attention runs.
-template <TensorLike X>
+/// Gradient: of the score and the bias, summed over the axes that it is broadcast along.
+template <Operand X>
 auto bias(X&& bias) {
-  return BiasModifier<ScalarOf<X>>{{}, detail::kept_view(std::forward<X>(bias)).template promote<4>()};
+  return BiasModifier<OperandScalar<X>>{{}, detail::kept_view(std::forward<X>(bias)).template promote<4>()};
 }
 
 /// One more logit per head in the normaliser, without a value.
@@ -125,9 +127,10 @@ struct SinkLogit : ScoreModifierBase {
   ScoreParameter extra_parameter() const { return per_head(logits); }
 };
 /// Adds exp(logits[h]) to the softmax's normaliser: the sink takes probability and contributes no value. `logits`: (H).
-template <TensorLike X>
+/// Gradient: of the logits.
+template <Operand X>
 auto sink_logit(X&& logits) {
-  return SinkLogit<ScalarOf<X>>{{}, detail::kept_view(std::forward<X>(logits))};
+  return SinkLogit<OperandScalar<X>>{{}, detail::kept_view(std::forward<X>(logits))};
 }
 
 }  // namespace heed::inline HEED_ISA
