@@ -122,6 +122,45 @@ auto merge_attention_states(const O& outputs, const L& lses) {
   return merge_attention_states(Eigen::DefaultDevice(), outputs, lses);
 }
 
+/// The gradients of merge_attention_states, added: with w_s = exp(lses_s - lse),
+///
+///   d_outputs_s += w_s d_out         d_lses_s += w_s (<d_out, outputs_s - out> + d_lse)
+///
+/// Shapes as of outputs, lses, out and lse; a view of null data is not wanted. A state that contributed nothing has the
+/// gradient 0, whatever its output holds. The same bits on any device.
+template <Device D, Real T>
+void merge_attention_states_backward(const D& device, const View<const T, 5>& outputs, const View<const T, 4>& lses,
+                                     const View<const T, 4>& d_out, const View<const T, 3>& d_lse,
+                                     const View<T, 5>& d_outputs, const View<T, 4>& d_lses) {
+  const Index states = outputs.size(0), width = outputs.size(4);
+  detail::for_each_query(device, outputs.size(1), outputs.size(2), outputs.size(3), [&](Index b, Index h, Index i) {
+    ScratchFrame frame;
+    T* weights = frame.take<T>(states);
+    T* along = frame.take<T>(states);  // <d_out, outputs_s>
+    detail::merge_weights<T>(
+        states, [&](Index s) { return lses(s, b, h, i); }, weights);
+    const T* d = width > 0 ? d_out.at(b, h, i) : nullptr;
+    T mean = 0;
+    for (Index s = 0; s < states; ++s) {
+      if (weights[s] == T(0)) continue;
+      simd::Batch<T> sum(T(0));
+      for (Index c = 0; c < width; c += simd::kLanes<T>) {
+        const auto part = detail::load_part<T>(d, d_out.stride(3), c, width);
+        sum = simd::fma(detail::load_part<T>(outputs.at(s, b, h, i), outputs.stride(4), c, width), part, sum);
+        if (!d_outputs.data) continue;
+        T* target = d_outputs.at(s, b, h, i);
+        const auto old = detail::load_part<T>(target, d_outputs.stride(4), c, width);
+        detail::store_part<T>(simd::fma(part, simd::Batch<T>(weights[s]), old), target, d_outputs.stride(4), c, width);
+      }
+      along[s] = simd::reduce_add<T>(sum);
+      mean += weights[s] * along[s];
+    }
+    if (!d_lses.data) return;
+    for (Index s = 0; s < states; ++s)
+      if (weights[s] != T(0)) d_lses(s, b, h, i) += weights[s] * (along[s] - mean + d_lse(b, h, i));
+  });
+}
+
 /// Takes the attention over more keys, more_out (B, H, N, D) and more_lse (B, H, N), into out and lse, in place: the
 /// step of a ring, a cache or keys that come block by block. out and lse start as 0 and -infinity, or as the first
 /// block's result. Rows whose more_lse is -infinity keep their bits; otherwise as merge_attention_states.

@@ -39,6 +39,16 @@ struct MemoryRange {
   }
 };
 
+template <class U, int Rank>
+void copy_elements(const View<const U, Rank>& from, const View<U, Rank>& to) {
+  if (from.count() == 0) return;
+  if constexpr (Rank == 1) {
+    for (Index i = 0; i < from.size(0); ++i) to(i) = from(i);
+  } else {
+    for (Index i = 0; i < from.size(0); ++i) copy_elements(from.select(0, i), to.select(0, i));
+  }
+}
+
 }  // namespace detail
 
 /// Records what blocks do to variables, and runs their gradients backwards.
@@ -141,6 +151,16 @@ class Tape {
   View<T, Rank> written(const Var<T, Rank>& x) {
     check(x, "Tape::written");
     return {const_cast<T*>(x.value_.data), x.value_.sizes, x.value_.strides};
+  }
+
+  /// A copy that lives until clear(): of indices and the like, which a block reads again in its backward.
+  template <class U, int Rank>
+  View<const U, Rank> keep(const View<const U, Rank>& x) {
+    static_assert(std::is_trivially_copyable_v<U>);
+    require_idle("keep");
+    const View<U, Rank> kept(x.count() == 0 ? nullptr : take<U>(x.count()), x.sizes);
+    detail::copy_elements(x, kept);
+    return kept;
   }
 
   /// on_backward(outputs..., f): backward calls f() if an output's gradient is not 0, after all that used the outputs.

@@ -7,7 +7,9 @@
 
 #include "heed/block/rotary_frequencies.hpp"
 #include "heed/core/device.hpp"
+#include "heed/core/operand.hpp"
 #include "heed/core/scratch.hpp"
+#include "heed/kernel/write.hpp"
 #include "heed/simd/convert.hpp"
 #include "heed/simd/unzip.hpp"
 
@@ -89,10 +91,14 @@ HEED_INLINE simd::Batch<T> load_some(const U* address, Index count) {
 }
 
 /// (u, v) to (u cos - v sin, v cos + u sin) for all pairs of a contiguous row; out may be x. sign -1 rotates back.
-template <bool kInterleaved, Real T, class UX, class UO>
+template <kernel::Write write, bool kInterleaved, Real T, class UX, class UO>
 HEED_NOINLINE void rotate_pairs(const UX* x, const T* cos, const T* sin, T sign, Index pairs, UO* out) {
   using simd::Batch;
   constexpr Index w = simd::kLanes<T>;
+  const auto put = [](Batch<T> value, UO* address, Index n) {
+    if constexpr (write == kernel::Write::kAdd) value = load_some<T>(address, n) + value;
+    simd::store_partial<T>(value, address, n);
+  };
   for (Index c = 0; c < pairs; c += w) {
     const Index count = std::min(w, pairs - c);
     Batch<T> u, v;
@@ -109,43 +115,47 @@ HEED_NOINLINE void rotate_pairs(const UX* x, const T* cos, const T* sin, T sign,
     const Batch<T> first = simd::fma(u, cs, -(v * sn)), second = simd::fma(v, cs, u * sn);
     if constexpr (kInterleaved) {
       const auto [low, high] = simd::zip<T>(first, second);
-      simd::store_partial<T>(low, out + 2 * c, std::min(w, 2 * count));
-      if (2 * count > w) simd::store_partial<T>(high, out + 2 * c + w, 2 * count - w);
+      put(low, out + 2 * c, std::min(w, 2 * count));
+      if (2 * count > w) put(high, out + 2 * c + w, 2 * count - w);
     } else {
-      simd::store_partial<T>(first, out + c, count);
-      simd::store_partial<T>(second, out + pairs + c, count);
+      put(first, out + c, count);
+      put(second, out + pairs + c, count);
     }
   }
 }
 
 /// The same for a row of any inner strides, with its channels beyond the pairs passed through.
-template <Real T, class UX, class UO>
+template <Real T, kernel::Write write = kernel::Write::kAssign, class UX, class UO>
 void rotate_row(const UX* x, Index x_inner, Index width, const RotaryRows<T>& angles, Index row, bool interleaved,
                 T sign, UO* out, Index out_inner) {
   const Index pairs = angles.pairs;
   const T* cos = angles.cos + row * pairs;
   const T* sin = angles.sin + row * pairs;
-  const auto rotate = [&](const auto* from, auto* to) {
+  const auto rotate = [&]<kernel::Write mode>(const auto* from, auto* to) {
     if (interleaved) {
-      rotate_pairs<true, T>(from, cos, sin, sign, pairs, to);
+      rotate_pairs<mode, true, T>(from, cos, sin, sign, pairs, to);
     } else {
-      rotate_pairs<false, T>(from, cos, sin, sign, pairs, to);
+      rotate_pairs<mode, false, T>(from, cos, sin, sign, pairs, to);
     }
   };
+  const auto put = [&](T value, Index d) {
+    UO& target = out[d * out_inner];
+    target = static_cast<UO>(write == kernel::Write::kAdd ? simd::widen<T>(target) + value : value);
+  };
   if (x_inner == 1 && out_inner == 1) {
-    rotate(x, out);
+    rotate.template operator()<write>(x, out);
   } else {
     ScratchFrame frame;
     T* dense = frame.take<T>(2 * pairs);
     for (Index d = 0; d < 2 * pairs; ++d) dense[d] = simd::widen<T>(x[d * x_inner]);
-    rotate(dense, dense);
-    for (Index d = 0; d < 2 * pairs; ++d) out[d * out_inner] = static_cast<UO>(dense[d]);
+    rotate.template operator()<kernel::Write::kAssign>(dense, dense);
+    for (Index d = 0; d < 2 * pairs; ++d) put(dense[d], d);
   }
   if (static_cast<const void*>(x) == static_cast<const void*>(out) && x_inner == out_inner) return;
-  for (Index d = 2 * pairs; d < width; ++d) out[d * out_inner] = static_cast<UO>(simd::widen<T>(x[d * x_inner]));
+  for (Index d = 2 * pairs; d < width; ++d) put(simd::widen<T>(x[d * x_inner]), d);
 }
 
-template <Device D, Real T, class UX, class UO, class Row>
+template <kernel::Write write = kernel::Write::kAssign, Device D, Real T, class UX, class UO, class Row>
 void rotate_rows(const D& device, const View<const UX, 4>& x, const RotaryRows<T>& angles, Row&& row, bool interleaved,
                  bool inverse, const View<UO, 4>& out) {
   constexpr Index kRows = 64;
@@ -153,8 +163,8 @@ void rotate_rows(const D& device, const View<const UX, 4>& x, const RotaryRows<T
   parallel_for(device, x.size(0) * heads * units, [&](Index unit) {
     const Index b = unit / units / heads, h = unit / units % heads, first = unit % units * kRows;
     for (Index i = first; i < std::min(tokens, first + kRows); ++i)
-      rotate_row<T>(x.at(b, h, i), x.stride(3), x.size(3), angles, row(b, i), interleaved, inverse ? T(-1) : T(1),
-                    out.at(b, h, i), out.stride(3));
+      rotate_row<T, write>(x.at(b, h, i), x.stride(3), x.size(3), angles, row(b, i), interleaved,
+                           inverse ? T(-1) : T(1), out.at(b, h, i), out.stride(3));
   });
 }
 
@@ -185,7 +195,10 @@ RotaryTable<T> rotary_table(const RotaryOptions& options, Index width, Index pos
 /// broadcastable to it. `out` is x itself (the same memory and strides) or apart from it. Every pair (u, v) of the
 /// first r channels becomes (u cos - v sin, v cos + u sin) with angle = position * frequency(pair); the others are
 /// passed through. Angles are made once for the distinct positions of the call. Throws heed::Error naming `where`.
-template <Device D, Storage UX, Storage UO>
+/// With Write::kAdd it is added to out, which is then apart from x.
+///
+/// Gradient: of x, rotate_backward, the same rotation backwards.
+template <kernel::Write write = kernel::Write::kAssign, Device D, Storage UX, Storage UO>
 void rotate(const D& device, const View<const UX, 4>& x, const View<const std::int32_t, 2>& positions,
             const RotaryOptions& options, const View<UO, 4>& out, std::string_view where = "rotate") {
   using T = Compute<UX>;
@@ -206,11 +219,11 @@ void rotate(const D& device, const View<const UX, 4>& x, const View<const std::i
       table.sin);
   const detail::RotaryRows<T> angles{table.cos, table.sin, frequencies.pairs()};
   const auto row = [&](Index b, Index i) { return Index(std::lower_bound(distinct, end, at(b, i)) - distinct); };
-  detail::rotate_rows(device, x, angles, row, options.interleaved, options.inverse, out);
+  detail::rotate_rows<write>(device, x, angles, row, options.interleaved, options.inverse, out);
 }
 
 /// The same by a table that was made for these options and this width; positions must be in it.
-template <Device D, Storage UX, Storage UO>
+template <kernel::Write write = kernel::Write::kAssign, Device D, Storage UX, Storage UO>
 void rotate(const D& device, const View<const UX, 4>& x, const View<const std::int32_t, 2>& positions,
             const RotaryOptions& options, const RotaryTable<Compute<UX>>& table, const View<UO, 4>& out,
             std::string_view where = "rotate") {
@@ -226,8 +239,44 @@ void rotate(const D& device, const View<const UX, 4>& x, const View<const std::i
       require(at(b, i) >= 0 && at(b, i) < count, where, "position ", at(b, i), " is outside of the table's 0 .. ",
               count - 1);
   const detail::RotaryRows<T> angles{table.cos.data(), table.sin.data(), pairs};
-  detail::rotate_rows(
+  detail::rotate_rows<write>(
       device, x, angles, [&](Index b, Index i) { return Index(at(b, i)); }, options.interleaved, options.inverse, out);
+}
+
+/// x of ranks 2 to 4, (N, D), (H, N, D) or (B, H, N, D), to a new tensor of its shape and type.
+template <Device D, TensorLike X>
+auto rotate(const D& device, const X& x, const View<const std::int32_t, 2>& positions, const RotaryOptions& options,
+            std::string_view where = "rotate") {
+  Tensor<ScalarOf<X>, kRankOf<X>> out;
+  out.resize(const_view(x).sizes);
+  rotate(device, const_view(x).template promote<4>(), positions, options, view(out).template promote<4>(), where);
+  return out;
+}
+template <Device D, TensorLike X>
+auto rotate(const D& device, const X& x, const View<const std::int32_t, 2>& positions, const RotaryOptions& options,
+            const RotaryTable<Compute<ScalarOf<X>>>& table, std::string_view where = "rotate") {
+  Tensor<ScalarOf<X>, kRankOf<X>> out;
+  out.resize(const_view(x).sizes);
+  rotate(device, const_view(x).template promote<4>(), positions, options, table, view(out).template promote<4>(),
+         where);
+  return out;
+}
+
+/// The gradient of rotate, added to d_x: d_out rotated backwards, with the same attention factor. A d_x of null data is
+/// not wanted.
+template <Device D, Real T>
+void rotate_backward(const D& device, const View<const T, 4>& d_out, const View<const std::int32_t, 2>& positions,
+                     RotaryOptions options, const View<T, 4>& d_x) {
+  if (!d_x.data) return;
+  options.inverse = !options.inverse;
+  rotate<kernel::Write::kAdd>(device, d_out, positions, options, d_x, "rotate_backward");
+}
+template <Device D, Real T>
+void rotate_backward(const D& device, const View<const T, 4>& d_out, const View<const std::int32_t, 2>& positions,
+                     RotaryOptions options, const RotaryTable<T>& table, const View<T, 4>& d_x) {
+  if (!d_x.data) return;
+  options.inverse = !options.inverse;
+  rotate<kernel::Write::kAdd>(device, d_out, positions, options, table, d_x, "rotate_backward");
 }
 
 }  // namespace heed::inline HEED_ISA

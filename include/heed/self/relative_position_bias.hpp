@@ -3,6 +3,7 @@
 #pragma once
 
 #include "heed/attention/score/relative_buckets.hpp"
+#include "heed/block/relative_bias.hpp"
 #include "heed/core/parameters.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -33,30 +34,34 @@ struct RelativePositionBias {
 
   /// The bias (H, N, M); query i has position i + query_offset on the axis of the keys.
   Tensor<T, 3> operator()(Index queries, Index keys, Index query_offset = 0) const {
-    const std::vector<std::int32_t> row = bucket_row(queries, keys, query_offset);
-    require(table.dimension(0) == options.num_buckets, kName, "table must have shape (num_buckets, H) with ",
-            options.num_buckets, " buckets, got ", shape_text(table.dimensions()));
-    const Index heads = table.dimension(1);
-    Tensor<T, 3> bias(heads, queries, keys);
-    std::vector<T> by_distance(row.size());
-    for (Index h = 0; h < heads; ++h) {
-      for (std::size_t x = 0; x < row.size(); ++x) by_distance[x] = table(row[x], h);
-      for (Index i = 0; i < queries; ++i)
-        std::copy_n(by_distance.data() + (queries - 1 - i), keys, bias.data() + (h * queries + i) * keys);
-    }
-    return bias;
+    return bias_of(table, queries, keys, query_offset);
+  }
+  /// The same as a variable: relative(tape, N, M).
+  template <class Tape>
+  requires requires(Tape& tape, const Tensor<T, 2>& x) { tape.operand(x); }
+  auto operator()(Tape& tape, Index queries, Index keys, Index query_offset = 0) const {
+    return bias_of(tape.operand(table), queries, keys, query_offset);
   }
 
   /// The bucket of every pair, (N, M).
   Tensor<std::int32_t, 2> buckets(Index queries, Index keys, Index query_offset = 0) const {
     const std::vector<std::int32_t> row = bucket_row(queries, keys, query_offset);
     Tensor<std::int32_t, 2> result(queries, keys);
-    for (Index i = 0; i < queries; ++i) std::copy_n(row.data() + (queries - 1 - i), keys, result.data() + i * keys);
+    kernel::spread_diagonals(row.data(), queries, keys, result.data(), keys);
     return result;
   }
 
  private:
   static constexpr std::string_view kName = "relative_position_bias";
+
+  template <Operand X>
+  auto bias_of(const X& x, Index queries, Index keys, Index query_offset) const {
+    const std::vector<std::int32_t> row = bucket_row(queries, keys, query_offset);
+    require(table.dimension(0) == options.num_buckets, kName, "table must have shape (num_buckets, H) with ",
+            options.num_buckets, " buckets, got ", shape_text(table.dimensions()));
+    return relative_bias(Eigen::DefaultDevice(), x, View<const std::int32_t, 1>(row.data(), {Index(row.size())}),
+                         queries, keys);
+  }
 
   // Buckets of j - i for j - i from -(N - 1) to M - 1, shifted by the offset.
   std::vector<std::int32_t> bucket_row(Index queries, Index keys, Index query_offset) const {

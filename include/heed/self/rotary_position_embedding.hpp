@@ -16,6 +16,7 @@ namespace heed::inline HEED_ISA {
 ///   rope(device, x, positions, into(x));                    // in place
 ///   const auto table = rope.table<float>(D, 4096);          // cosines and sines once, for many calls
 ///   rope(device, q, positions, table, into(q));
+///   Var y = rope(device, var, positions, table);            // recorded; the table must outlive the recording
 ///
 /// x has any strides, and float, double, bfloat16 or half storage, computed in float or double; ranks 3 and 2 stand for
 /// (H, N, D) and (N, D). positions has the shape (B, N), or (N) for all batches alike; they may be negative. Channels
@@ -29,17 +30,20 @@ struct RotaryPositionEmbedding {
   using Options = RotaryOptions;
   Options options = {};
 
-  template <TensorLike X, TensorLike P>
+  template <Operand X, TensorLike P>
   auto operator()(const X& x, const P& positions) const {
     return (*this)(Eigen::DefaultDevice(), x, positions);
   }
-  template <Device D, TensorLike X, TensorLike P>
+  template <Device D, Operand X, TensorLike P>
   auto operator()(const D& device, const X& x, const P& positions) const {
-    Eigen::DSizes<Index, kRankOf<X>> sizes;
-    for (int axis = 0; axis < kRankOf<X>; ++axis) sizes[std::size_t(axis)] = const_view(x).size(axis);
-    Tensor<ScalarOf<X>, kRankOf<X>> out(sizes);
-    (*this)(device, x, positions, into(out));
-    return out;
+    check_ranks<P, kOperandRank<X>, kOperandRank<X>>();
+    return rotate(device, x, const_view(positions).template promote<2>(), options, kName);
+  }
+  template <Device D, Operand X, TensorLike P>
+  auto operator()(const D& device, const X& x, const P& positions,
+                  const RotaryTable<Compute<OperandScalar<X>>>& table) const {
+    check_ranks<P, kOperandRank<X>, kOperandRank<X>>();
+    return rotate(device, x, const_view(positions).template promote<2>(), options, table, kName);
   }
   template <TensorLike X, TensorLike P, class UO, int Rank, class L>
   void operator()(const X& x, const P& positions, const Into<UO, Rank, L>& target) const {
@@ -47,14 +51,14 @@ struct RotaryPositionEmbedding {
   }
   template <Device D, TensorLike X, TensorLike P, class UO, int Rank, class L>
   void operator()(const D& device, const X& x, const P& positions, const Into<UO, Rank, L>& target) const {
-    check_ranks<X, P, Rank>();
+    check_ranks<P, kRankOf<X>, Rank>();
     rotate(device, const_view(x).template promote<4>(), const_view(positions).template promote<2>(), options,
            target.out.template promote<4>(), kName);
   }
   template <Device D, TensorLike X, TensorLike P, class UO, int Rank, class L>
   void operator()(const D& device, const X& x, const P& positions, const RotaryTable<Compute<ScalarOf<X>>>& table,
                   const Into<UO, Rank, L>& target) const {
-    check_ranks<X, P, Rank>();
+    check_ranks<P, kRankOf<X>, Rank>();
     rotate(device, const_view(x).template promote<4>(), const_view(positions).template promote<2>(), options, table,
            target.out.template promote<4>(), kName);
   }
@@ -69,9 +73,9 @@ struct RotaryPositionEmbedding {
  private:
   static constexpr std::string_view kName = "rotary_position_embedding";
 
-  template <class X, class P, int Rank>
+  template <class P, int RankX, int Rank>
   static void check_ranks() {
-    static_assert(kRankOf<X> == Rank && Rank >= 2 && Rank <= 4,
+    static_assert(RankX == Rank && Rank >= 2 && Rank <= 4,
                   "heed: x and out must have the same rank: (B, H, N, D), (H, N, D) or (N, D)");
     static_assert(kRankOf<P> <= 2 && std::same_as<ScalarOf<P>, std::int32_t>,
                   "heed: positions must hold std::int32_t, of shape (B, N) or (N)");
