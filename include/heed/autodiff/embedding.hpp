@@ -7,13 +7,12 @@
 
 namespace heed::inline HEED_ISA {
 
-/// embedding where the table is a Var: tape.parameter(table) of a tensor. The indices must keep their place and their
-/// values until the tape is cleared.
+/// embedding where the table is a Var: tape.parameter(table) of a tensor. The tape keeps a copy of the indices.
 template <Device D, Recorded W, TensorLike I>
 auto embedding(const D& device, const W& table, const I& indices) {
   auto& tape = tape_of("embedding", table);
   const auto entries = tape.operand(table);
-  const auto at = const_view(indices);
+  const auto at = tape.keep(const_view(indices));
   const auto out = tape.template make<kRankOf<I> + 1>(detail::embedding_sizes(at, entries.value()));
   embedding(DeviceRef(device), entries.value(), at, tape.written(out));
   tape.on_backward(out, [&tape, entries, at, out] {
