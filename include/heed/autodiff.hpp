@@ -12,6 +12,7 @@
 #include "heed/autodiff/matmul.hpp"
 #include "heed/autodiff/merge.hpp"
 #include "heed/autodiff/normalize.hpp"
+#include "heed/autodiff/record.hpp"
 #include "heed/autodiff/reduce.hpp"
 #include "heed/autodiff/relative_bias.hpp"
 #include "heed/autodiff/rotary.hpp"

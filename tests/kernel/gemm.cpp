@@ -121,8 +121,8 @@ TEMPLATE_TEST_CASE("gemm adds, also by rows that are columns of memory", "", flo
         start.template cast<double>() + a.template cast<double>() * b.template cast<double>().transpose();
     const double most = bound(depth) * double(std::numeric_limits<T>::epsilon()) * double(depth + 10);
     Matrix<T> c = start, wide = poison<T>(rows, 2 * outputs);
-    heed::kernel::gemm<heed::kernel::Write::kAdd>(Eigen::DefaultDevice(), heed::const_view(a), heed::const_view(b), none,
-                                                  heed::view(c));
+    heed::kernel::gemm<heed::kernel::Write::kAdd>(Eigen::DefaultDevice(), heed::const_view(a), heed::const_view(b),
+                                                  none, heed::view(c));
     CHECK((c.template cast<double>() - want).cwiseAbs().maxCoeff() <= most);
     Matrix<T> same = start;
     heed::kernel::gemm<heed::kernel::Write::kAdd>(Eigen::DefaultDevice(), at, bt, none, heed::view(same));

@@ -90,7 +90,7 @@ auto linear(const X& x, const W& weight, const B& bias) {
   return linear(Eigen::DefaultDevice(), x, weight, bias);
 }
 
-/// The gradients of linear, added: d_x += d_out weight, d_weight += d_out^T x, d_bias += the sum of d_out over its rows.
+/// The gradients of linear, added: d_x += d_out weight, d_weight += d_out^T x, d_bias += the sum of d_out over rows.
 /// Shapes as of x, weight, bias and out, all of float or all of double; a d_ view of null data is not wanted. The same
 /// bits for any number of threads. Time O(rows * in * out) for each of d_x and d_weight.
 template <Device D, Real T, int Rank>
