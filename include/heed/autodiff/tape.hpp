@@ -39,16 +39,6 @@ struct MemoryRange {
   }
 };
 
-template <class U, int Rank>
-void copy_elements(const View<const U, Rank>& from, const View<U, Rank>& to) {
-  if (from.count() == 0) return;
-  if constexpr (Rank == 1) {
-    for (Index i = 0; i < from.size(0); ++i) to(i) = from(i);
-  } else {
-    for (Index i = 0; i < from.size(0); ++i) copy_elements(from.select(0, i), to.select(0, i));
-  }
-}
-
 }  // namespace detail
 
 /// Records what blocks do to variables, and runs their gradients backwards.
