@@ -91,4 +91,14 @@ void gather_backward(const D& device, const View<const std::int32_t, Rank - 1>& 
                           });
 }
 
+/// Which rows of gather are rows of x: 1 where the index is not negative, in the shape of the indices.
+template <TensorLike I>
+auto gathered_mask(const I& indices) {
+  const kernel::Rows from(const_view(indices), 0);
+  Tensor<std::uint8_t, kRankOf<I>> mask;
+  mask.resize(const_view(indices).sizes);
+  for (Index i = 0; i < from.count(); ++i) mask.data()[i] = *from.row(i) >= 0;
+  return mask;
+}
+
 }  // namespace heed::inline HEED_ISA

@@ -6,6 +6,7 @@
 
 #include "heed/core/operand.hpp"
 #include "heed/kernel/elementwise.hpp"
+#include "heed/kernel/row_access.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -52,6 +53,23 @@ void masked_fill_backward(const D& device, const View<const std::uint8_t, Rank>&
         return simd::select(shown != zero, d, zero);
       },
       d_x, d_out, mask.broadcast(d_x.sizes, "masked_fill", "the mask"));
+}
+
+/// A mask (.., M) whose rows that show nothing show everything instead: for a softmax that falls back to the plain mean.
+template <TensorLike M>
+auto visible_or_all(const M& mask) {
+  static_assert(std::same_as<ScalarOf<M>, std::uint8_t>, "heed::visible_or_all: a mask holds std::uint8_t");
+  const kernel::Rows from(const_view(mask));
+  Tensor<std::uint8_t, kRankOf<M>> out;
+  out.resize(const_view(mask).sizes);
+  std::uint8_t* to = out.data();
+  for (Index r = 0; r < from.count() && from.width() > 0; ++r, to += from.width()) {
+    const std::uint8_t* const row = from.row(r);
+    bool any = false;
+    for (Index j = 0; j < from.width(); ++j) any |= (to[j] = row[j * from.stride()]) != 0;
+    if (!any) std::fill_n(to, from.width(), std::uint8_t(1));
+  }
+  return out;
 }
 
 }  // namespace heed::inline HEED_ISA

@@ -95,11 +95,14 @@ auto& recording_tape(std::string_view where, const First& first, const Rest&... 
 }
 }  // namespace detail
 
-/// What a block takes that is given parameters alone, so that nothing else tells it to record: a variable of p where one
-/// of x... is a variable, else the view of p.
-template <TensorLike P, Operand... X>
+/// p as the operand of a block that no other operand tells to record: a variable where one of x... is a variable, else
+/// the view of p. A tensor whose gradient goes through such a block, a parameter or an input beside a variable, is passed
+/// through here first.
+template <Operand P, Operand... X>
 auto parameter_with(const P& p, [[maybe_unused]] const X&... x) {
-  if constexpr (AnyRecorded<X...>) {
+  if constexpr (Recorded<P>) {
+    return p;
+  } else if constexpr (AnyRecorded<X...>) {
     return detail::recording_tape("parameter_with", x...).parameter(p);
   } else {
     return const_view(p);
