@@ -57,9 +57,10 @@ TEST_CASE("decoupled_query_key_attention: no tokens, no sequences, and what does
   CHECK(attend(Tensor<float, 3>(2, 0, 4), Tensor<float, 3>(1, 3, 4)).size() == 0);
   CHECK(attend(Tensor<float, 3>(0, 2, 4), random_tensor<float, 3>({1, 3, 4}, 1)).size() == 0);
   const auto x = random_tensor<float, 3>({2, 3, 4}, 1);
-  CHECK_THROWS_WITH(attend(x, random_tensor<float, 3>({1, 2, 4}, 1)),
-                    "decoupled_query_key_attention: qk_source must have shape (1 or B, Nx, C) with B = 2, Nx >= 3 and C "
-                    "= 4, got (1, 2, 4)");
+  CHECK_THROWS_WITH(
+      attend(x, random_tensor<float, 3>({1, 2, 4}, 1)),
+      "decoupled_query_key_attention: qk_source must have shape (1 or B, Nx, C) with B = 2, Nx >= 3 and C "
+      "= 4, got (1, 2, 4)");
   CHECK_THROWS_AS(attend(x, random_tensor<float, 3>({3, 3, 4}, 1)), heed::Error);
   CHECK_THROWS_AS((attention<float>(4, 3, true, true)(x, x)), heed::Error);
 }

@@ -51,7 +51,8 @@ void check(const TargetAttention<T>& attend, Index m, bool masked) {
       double score = 0;
       if (attend.options.score == TargetScore::kDot) {
         for (Index d = 0; d < width; ++d)
-          score += double(query(b, d)) * double(key(b, j, d)) / std::sqrt(double(d < width - time ? width - time : time));
+          score +=
+              double(query(b, d)) * double(key(b, j, d)) / std::sqrt(double(d < width - time ? width - time : time));
       } else {
         Tensor<double, 3> f(1, 1, 4 * width);
         for (Index d = 0; d < width; ++d) {

@@ -99,10 +99,10 @@ View<T, To> stretch(const View<T, Rank>& x, const std::array<Index, std::size_t(
 
 }  // namespace detail
 
-/// out = operation(a, b), element by element; axes of size 1 are broadcast, and the shorter shape gets leading ones. Any
-/// strides and storage, computed in double for double and in float for the rest; the result has a's type. Empty
-/// tensors give empty ones. Throws heed::Error for shapes that do not broadcast or another shape of out. Time O(result);
-/// the same bits for any number of threads.
+/// out = operation(a, b), element by element; axes of size 1 are broadcast, and the shorter shape gets leading ones.
+/// Any strides and storage, computed in double for double and in float for the rest; the result has a's type. Empty
+/// tensors give empty ones. Throws heed::Error for shapes that do not broadcast or another shape of out. Time
+/// O(result); the same bits for any number of threads.
 ///
 /// Gradient: of both operands, elementwise_backward, summed over the axes that were broadcast.
 template <class Operation, Device D, TensorLike A, TensorLike B, TensorLike O>

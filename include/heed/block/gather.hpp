@@ -16,8 +16,9 @@ std::array<Index, std::size_t(Rank)> gather_sizes(std::array<Index, std::size_t(
   auto sizes = x;
   sizes[std::size_t(Rank) - 2] = indices.sizes.back();
   for (std::size_t axis = 0; axis + 2 < std::size_t(Rank); ++axis)
-    require(indices.sizes[axis] == x[axis], "gather", "indices (.., K) must have the leading axes of x (.., M, C), got ",
-            shape_text(indices.sizes), " and ", shape_text(x));
+    require(indices.sizes[axis] == x[axis], "gather",
+            "indices (.., K) must have the leading axes of x (.., M, C), got ", shape_text(indices.sizes), " and ",
+            shape_text(x));
   const Index rows = x[std::size_t(Rank) - 2];
   const kernel::Rows which(indices, 0);
   for (Index i = 0; i < which.count(); ++i)
@@ -48,8 +49,8 @@ void for_each_gather(const D& device, const View<UX, Rank>& x, const View<const 
 
 }  // namespace detail
 
-/// out(.., i, :) = x(.., indices(.., i), :), zeros where the index is negative: x (.., M, C), indices (.., K) int32 of the
-/// same leading axes, out (.., K, C) of x's type. Any strides and storage. Throws heed::Error, before anything is
+/// out(.., i, :) = x(.., indices(.., i), :), zeros where the index is negative: x (.., M, C), indices (.., K) int32 of
+/// the same leading axes, out (.., K, C) of x's type. Any strides and storage. Throws heed::Error, before anything is
 /// written, for an index of M or more and shapes that do not fit. Time O(K C) for each matrix.
 ///
 /// Gradient: of x, gather_backward: rows that were taken more than once sum up. The indices have none.

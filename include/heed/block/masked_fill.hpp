@@ -10,9 +10,10 @@
 
 namespace heed::inline HEED_ISA {
 
-/// out = mask != 0 ? x : value, element by element: x of any rank, mask std::uint8_t of that rank with every axis full or
-/// 1, to broadcast: `view(tokens).split(1, 1)` hides the rows of x (B, N, C) by a mask of tokens (B, N). What is hidden
-/// takes no part, NaN included. Any strides and storage; out has x's type. Throws heed::Error for shapes that do not fit.
+/// out = mask != 0 ? x : value, element by element: x of any rank, mask std::uint8_t of that rank with every axis full
+/// or 1, to broadcast: `view(tokens).split(1, 1)` hides the rows of x (B, N, C) by a mask of tokens (B, N). What is
+/// hidden takes no part, NaN included. Any strides and storage; out has x's type. Throws heed::Error for shapes that do
+/// not fit.
 ///
 /// Gradient: of x, masked_fill_backward; 0 where it is hidden.
 template <Device D, TensorLike X, TensorLike M, TensorLike O>
@@ -55,7 +56,8 @@ void masked_fill_backward(const D& device, const View<const std::uint8_t, Rank>&
       d_x, d_out, mask.broadcast(d_x.sizes, "masked_fill", "the mask"));
 }
 
-/// A mask (.., M) whose rows that show nothing show everything instead: for a softmax that falls back to the plain mean.
+/// A mask (.., M) whose rows that show nothing show everything instead: for a softmax that falls back to the plain
+/// mean.
 template <TensorLike M>
 auto visible_or_all(const M& mask) {
   static_assert(std::same_as<ScalarOf<M>, std::uint8_t>, "heed::visible_or_all: a mask holds std::uint8_t");

@@ -96,8 +96,8 @@ auto& recording_tape(std::string_view where, const First& first, const Rest&... 
 }  // namespace detail
 
 /// p as the operand of a block that no other operand tells to record: a variable where one of x... is a variable, else
-/// the view of p. A tensor whose gradient goes through such a block, a parameter or an input beside a variable, is passed
-/// through here first.
+/// the view of p. A tensor whose gradient goes through such a block, a parameter or an input beside a variable, is
+/// passed through here first.
 template <Operand P, Operand... X>
 auto parameter_with(const P& p, [[maybe_unused]] const X&... x) {
   if constexpr (Recorded<P>) {
@@ -109,8 +109,8 @@ auto parameter_with(const P& p, [[maybe_unused]] const X&... x) {
   }
 }
 
-/// A tensor that an operator computed without regard to its operands (position codes), to be used beside them: where one
-/// of x... is a variable, a constant that lives as long as the recording.
+/// A tensor that an operator computed without regard to its operands (position codes), to be used beside them: where
+/// one of x... is a variable, a constant that lives as long as the recording.
 template <TensorLike P, Operand... X>
 auto constant_with(P&& p, [[maybe_unused]] const X&... x) {
   static_assert(!std::is_lvalue_reference_v<P>, "heed::constant_with: takes the tensor");
@@ -121,7 +121,8 @@ auto constant_with(P&& p, [[maybe_unused]] const X&... x) {
   }
 }
 
-/// A copy in row-major order of indices or a mask, which lives as long as the recording where one of x... is a variable.
+/// A copy in row-major order of indices or a mask, which lives as long as the recording where one of x... is a
+/// variable.
 template <TensorLike P, Operand... X>
 auto packed_with(const P& p, [[maybe_unused]] const X&... x) {
   const auto from = const_view(p);

@@ -31,9 +31,9 @@ void gather_rows(const D& device, const View<const U, 2>& table, const I& indice
   });
 }
 
-/// Row indices[i] of the table += row i, for all i whose index is not negative. Each row of the table belongs to one unit
-/// of work, which adds in the order of i: the same bits for any number of threads. Scratch of 8 bytes for each row of
-/// either.
+/// Row indices[i] of the table += row i, for all i whose index is not negative. Each row of the table belongs to one
+/// unit of work, which adds in the order of i: the same bits for any number of threads. Scratch of 8 bytes for each row
+/// of either.
 template <Real T, class D, class U, class I, class R>
 void scatter_add_rows(const D& device, const R& rows, const I& indices, const View<U, 2>& table) {
   const Index count = rows.count(), width = rows.width(), entries = table.size(0);

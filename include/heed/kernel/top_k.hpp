@@ -25,9 +25,9 @@ bool ranks_before(const Ranked<T>& a, const Ranked<T>& b) {
   return a.value > b.value || (a.value == b.value && a.index < b.index);
 }
 
-/// The first k of a contiguous row in the order of ranks_before, into `best`, which has room for k; returns how many there
-/// are. Elements that are -infinity or NaN are none. Most batches of a long row hold nothing larger than the k-th so far
-/// and cost a comparison; O(width + k log k log width) for a row in random order.
+/// The first k of a contiguous row in the order of ranks_before, into `best`, which has room for k; returns how many
+/// there are. Elements that are -infinity or NaN are none. Most batches of a long row hold nothing larger than the k-th
+/// so far and cost a comparison; O(width + k log k log width) for a row in random order.
 template <Real T>
 Index top_k(const T* row, Index width, Index k, Ranked<T>* best) {
   constexpr Index w = simd::kLanes<T>;

@@ -15,8 +15,9 @@ namespace heed::inline HEED_ISA {
 ///   heed::DecoupledQueryKeyAttention<float> attend{{.num_heads = 8}};
 ///   auto y = attend(x, qk_source);                          // or attend(device, x, qk_source)
 ///
-/// x (B, N, C); qk_source (1 or B, Nx, C) with Nx >= N, of which the first N tokens are read; out (B, N, C). q, k, v and
-/// out: weight (C, C), bias (C) or empty. C is a multiple of num_heads; scale 1 / sqrt(C / num_heads). Causal: j <= i.
+/// x (B, N, C); qk_source (1 or B, Nx, C) with Nx >= N, of which the first N tokens are read; out (B, N, C). q, k, v
+/// and out: weight (C, C), bias (C) or empty. C is a multiple of num_heads; scale 1 / sqrt(C / num_heads). Causal: j <=
+/// i.
 ///
 /// With one source for the batch every head has one attention map, made once: the values of all sequences are mixed by
 /// it together. Throws heed::Error for shapes and options that do not fit. Time of four products and of

@@ -16,7 +16,8 @@ namespace heed::inline HEED_ISA {
 ///
 /// x (B, N, C), out as x; gate.weight and up.weight (R, C), down.weight (C, R). R = 4 C / 3 has as many parameters as
 /// attention. Biases are none in the paper, and added where they are given. Throws heed::Error for shapes that do not
-/// fit. Time O(B N C R). Source: Xue, Moosavi and Aletras 2025, "Deconstructing Attention", eq. 4 and 5 (transcription).
+/// fit. Time O(B N C R). Source: Xue, Moosavi and Aletras 2025, "Deconstructing Attention", eq. 4 and 5
+/// (transcription).
 template <Real T>
 struct GatedMlpMixing {
   Linear<T> gate = {}, up = {}, down = {};

@@ -12,11 +12,11 @@ namespace heed::inline HEED_ISA {
 
 /// The matrix W that compares two tokens, x_i W x_j^T:
 enum class MinimalSimilarity {
-  kQueryKey,            ///< q.weight k.weight^T, head by head
-  kCollapsed,           ///< similarity.weight
-  kSymmetricShared,     ///< q.weight q.weight^T, head by head
-  kSymmetricMirrored,   ///< the lower triangle of similarity.weight, reflected
-  kSymmetricCholesky,   ///< L L^T, L the lower triangle of similarity.weight
+  kQueryKey,           ///< q.weight k.weight^T, head by head
+  kCollapsed,          ///< similarity.weight
+  kSymmetricShared,    ///< q.weight q.weight^T, head by head
+  kSymmetricMirrored,  ///< the lower triangle of similarity.weight, reflected
+  kSymmetricCholesky,  ///< L L^T, L the lower triangle of similarity.weight
 };
 /// What is mixed by the attention map A of a head:
 enum class MinimalValue {
@@ -33,12 +33,12 @@ enum class MinimalValue {
 ///
 /// x (B, N, C), out as x. Weights are (C, C) and, unlike elsewhere, (in, out): y = x W. Those that the options do not
 /// call for stay empty. Head h owns columns h D .. h D + D - 1 of q, k and v and those rows of out, D = C / num_heads;
-/// num_heads is 1 unless the value is kFull and the similarity kQueryKey or kSymmetricShared. What is above the diagonal
-/// of a triangular form is ignored and has no gradient. Causal: j <= i.
+/// num_heads is 1 unless the value is kFull and the similarity kQueryKey or kSymmetricShared. What is above the
+/// diagonal of a triangular form is ignored and has no gradient. Causal: j <= i.
 ///
 /// Throws heed::Error for shapes and options that do not fit. Time of the products that are left and of
-/// softmax_attention. Source: Bermeitinger et al. 2024, "Reducing the Transformer Architecture to a Minimum", sections 3
-/// to 5 (transcription; the scale is that of the standard layer, which the paper's matrices stand in).
+/// softmax_attention. Source: Bermeitinger et al. 2024, "Reducing the Transformer Architecture to a Minimum", sections
+/// 3 to 5 (transcription; the scale is that of the standard layer, which the paper's matrices stand in).
 template <Real T>
 struct MinimalAttention {
   struct Options {
@@ -114,9 +114,9 @@ struct MinimalAttention {
   auto mix(const D& device, const X& x, const Q& queries, const K& keys) const {
     const Index heads = options.num_heads;
     const auto attend = [&](const auto& values) {
-      return merge_heads(device, softmax_attention(when(options.causal, causal()))(
-                                     device, split_heads(queries, heads), split_heads(keys, heads),
-                                     split_heads(values, heads)));
+      return merge_heads(
+          device, softmax_attention(when(options.causal, causal()))(
+                      device, split_heads(queries, heads), split_heads(keys, heads), split_heads(values, heads)));
     };
     if (options.value == MinimalValue::kOmitted) return attend(x);
     if (options.value == MinimalValue::kCollapsed) return attend(times(device, x, vo.weight));

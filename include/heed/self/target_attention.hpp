@@ -48,22 +48,22 @@ enum class TargetScore {
   kMlp,  ///< a small network of [q ; k ; q - k ; q * k], divided by D
 };
 
-/// out = sum over j of weights_j value_j, weights = softmax(score(query, key_j)). Decoupled embeddings (DARE) are keys and
-/// values that come from tables of their own.
+/// out = sum over j of weights_j value_j, weights = softmax(score(query, key_j)). Decoupled embeddings (DARE) are keys
+/// and values that come from tables of their own.
 ///
 ///   heed::TargetAttention<float> attend{{.time_dim = 8}};
 ///   auto [out, weights] = attend(query, key, value);        // or attend(device, query, key, value, {.mask = mask})
 ///
-/// query (B, D), key (B, M, D), value (B, M, Dv), mask (B, M) of std::uint8_t, 1 = visible; out (B, Dv), weights (B, M).
-/// kDot: q.k / sqrt(D); with time_dim > 0 the last time_dim channels are a time embedding and scored apart,
-/// q.k / sqrt(D - time_dim) of the rest plus q.k / sqrt(time_dim) of them. kMlp: fc2(PReLU(fc1(f))) / D of
-/// f = [q ; k ; q - k ; q * k], PReLU with mlp.slope below 0: fc1 (R, 4 D), slope (1), fc2 (1, R), both with a bias; the
-/// authors have R = 36 and a slope that starts at 0.1. time_dim is for kDot.
+/// query (B, D), key (B, M, D), value (B, M, Dv), mask (B, M) of std::uint8_t, 1 = visible; out (B, Dv), weights (B,
+/// M). kDot: q.k / sqrt(D); with time_dim > 0 the last time_dim channels are a time embedding and scored apart, q.k /
+/// sqrt(D - time_dim) of the rest plus q.k / sqrt(time_dim) of them. kMlp: fc2(PReLU(fc1(f))) / D of f = [q ; k ; q - k
+/// ; q * k], PReLU with mlp.slope below 0: fc1 (R, 4 D), slope (1), fc2 (1, R), both with a bias; the authors have R =
+/// 36 and a slope that starts at 0.1. time_dim is for kDot.
 ///
-/// A hidden key or value never changes a result, unless its whole row is hidden: such a row gives the mean of all M values,
-/// as the authors' code does, which sets hidden scores to -2^32 + 1. M = 0 gives 0. Throws heed::Error for shapes and
-/// options that do not fit. Time O(B M (D + Dv)), with kMlp O(B M R D). Source: Feng et al. 2025, "Long-Sequence
-/// Recommendation Models Need Decoupled Embeddings"; the network is that of DIN (Zhou et al. 2018).
+/// A hidden key or value never changes a result, unless its whole row is hidden: such a row gives the mean of all M
+/// values, as the authors' code does, which sets hidden scores to -2^32 + 1. M = 0 gives 0. Throws heed::Error for
+/// shapes and options that do not fit. Time O(B M (D + Dv)), with kMlp O(B M R D). Source: Feng et al. 2025,
+/// "Long-Sequence Recommendation Models Need Decoupled Embeddings"; the network is that of DIN (Zhou et al. 2018).
 template <Real T>
 struct TargetAttention {
   struct Options {

@@ -13,15 +13,15 @@ namespace heed::inline HEED_ISA {
 ///   heed::TwoStageTargetAttention attend{{.top_k = 20, .time_dim = 8}};
 ///   auto [out, indices, features] = attend(query, key, value, target_value);       // or (device, .., {.mask = mask})
 ///
-/// query (B, D), key (B, M, D), value (B, M, Dv), target_value (B, Dv), the candidate's own value embedding; mask (B, M) of
-/// std::uint8_t, 1 = visible. out (B, Dv); indices (B, top_k) int32, ascending, -1 in unused places at the end; features
-/// (B, 3 Dv) = [target_value ; out ; target_value * out]. Scores are those of TargetAttention's kDot. Of equal scores that
-/// of the lower index is chosen; gradients flow through the chosen scores, not through the choice.
+/// query (B, D), key (B, M, D), value (B, M, Dv), target_value (B, Dv), the candidate's own value embedding; mask (B,
+/// M) of std::uint8_t, 1 = visible. out (B, Dv); indices (B, top_k) int32, ascending, -1 in unused places at the end;
+/// features (B, 3 Dv) = [target_value ; out ; target_value * out]. Scores are those of TargetAttention's kDot. Of equal
+/// scores that of the lower index is chosen; gradients flow through the chosen scores, not through the choice.
 ///
 /// Where fewer than top_k are visible those are used alone, and where none is, out = 0. A hidden key or value never
 /// changes a result. Throws heed::Error for shapes and options that do not fit. Time O(B (M D + top_k (D + Dv))); the
-/// search reads the keys only, which may be narrower than the values. Source: Feng et al. 2025 (DARE), the soft search of
-/// DIN; fewer than top_k is our rule (the authors' code fills up with padding and attends to it).
+/// search reads the keys only, which may be narrower than the values. Source: Feng et al. 2025 (DARE), the soft search
+/// of DIN; fewer than top_k is our rule (the authors' code fills up with padding and attends to it).
 struct TwoStageTargetAttention {
   struct Options {
     Index top_k = 20;
