@@ -17,7 +17,8 @@ template <class T>
 Tensor<double, 3> naive(const View<const T, 3>& x, const Tensor<T, 2>& weight, const Tensor<T, 1>& bias,
                         const DepthwiseOptions& o) {
   const Index taps = weight.dimension(1);
-  Tensor<double, 3> out(x.size(0), std::max<Index>(0, x.size(1) + o.left + o.right - (taps - 1) * o.dilation), x.size(2));
+  Tensor<double, 3> out(x.size(0), std::max<Index>(0, x.size(1) + o.left + o.right - (taps - 1) * o.dilation),
+                        x.size(2));
   for (Index b = 0; b < out.dimension(0); ++b)
     for (Index n = 0; n < out.dimension(1); ++n)
       for (Index d = 0; d < out.dimension(2); ++d) {
@@ -41,9 +42,9 @@ TEMPLATE_TEST_CASE("depthwise_1d is its sum, whatever the sizes, padding and dil
         const auto x = random_tensor<T, 3>({2, n, d}, 1);
         const auto weight = random_tensor<T, 2>({d, taps}, 2);
         const auto bias = taps == 4 ? Tensor<T, 1>() : random_tensor<T, 1>({d}, 3);
-        for (const DepthwiseOptions& o :
-             {DepthwiseOptions::causal(taps), DepthwiseOptions::causal(taps, 3), DepthwiseOptions{},
-              DepthwiseOptions{.left = taps / 2, .right = taps / 2}, DepthwiseOptions{.left = 1, .right = 9, .dilation = 2}})
+        for (const DepthwiseOptions& o : {DepthwiseOptions::causal(taps), DepthwiseOptions::causal(taps, 3),
+                                          DepthwiseOptions{}, DepthwiseOptions{.left = taps / 2, .right = taps / 2},
+                                          DepthwiseOptions{.left = 1, .right = 9, .dilation = 2}})
           CHECK(error_of(heed::depthwise_1d(x, weight, bias, o), naive<T>(heed::const_view(x), weight, bias, o)) <
                 tolerance);
       }

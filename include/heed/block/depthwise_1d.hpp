@@ -159,4 +159,14 @@ struct CausalDepthwise {
   }
 };
 
+/// Throws heed::Error in the name of an operator unless its part `name` has filters for `channels` channels.
+template <Storage T>
+void check_depthwise(std::string_view where, std::string_view name, const CausalDepthwise<T>& layer, Index channels) {
+  require(layer.weight.dimension(0) == channels && layer.weight.dimension(1) > 0, where, name,
+          ".weight must have shape (", channels, ", K) with K of 1 or more, got ",
+          shape_text(const_view(layer.weight).sizes));
+  require(layer.bias.size() == 0 || layer.bias.size() == channels, where, name, ".bias must be empty or have shape (",
+          channels, "), got (", layer.bias.size(), ")");
+}
+
 }  // namespace heed::inline HEED_ISA

@@ -8,8 +8,9 @@
 
 namespace heed::inline HEED_ISA {
 
-/// Causal, and for the heads whose gate is not above `threshold` nothing but the first `sinks` keys and the last `recent`,
-/// the query's own among them. One rule for both kinds of heads: one kernel serves them, and each is skipped by its own.
+/// Causal, and for the heads whose gate is not above `threshold` nothing but the first `sinks` keys and the last
+/// `recent`, the query's own among them. One rule for both kinds of heads: one kernel serves them, and each is skipped
+/// by its own.
 template <class U>
 struct DuoHeads : VisibilityRuleBase {
   View<const U, 1> gate;  // (Hk)
@@ -23,8 +24,8 @@ struct DuoHeads : VisibilityRuleBase {
 
   bool retrieves(Index kv_head) const { return simd::widen<double>(gate(kv_head)) > threshold; }
   void check(const AttentionShape& shape) const {
-    require(gate.size(0) == shape.kv_heads, "duo_attention", "gate must have shape (Hk) = (", shape.kv_heads, "), got (",
-            gate.size(0), ")");
+    require(gate.size(0) == shape.kv_heads, "duo_attention", "gate must have shape (Hk) = (", shape.kv_heads,
+            "), got (", gate.size(0), ")");
   }
   template <Real T, Lanes L>
   HEED_INLINE simd::Mask<T> operator()(const At<T, L>& at) const {

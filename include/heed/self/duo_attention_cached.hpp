@@ -7,7 +7,8 @@
 namespace heed::inline HEED_ISA {
 
 /// The two stores: all tokens of the retrieval heads, and of the streaming heads the first sink_size and the last
-/// recent_size. `stream` does not grow however long the sequence; stream.in_order(stream.k) is its content, oldest first.
+/// recent_size. `stream` does not grow however long the sequence; stream.in_order(stream.k) is its content, oldest
+/// first.
 template <Storage U>
 struct DuoCache {
   ContiguousCache<U> full;
@@ -27,15 +28,15 @@ enum class DuoPrefill {
 ///   auto out = attend(q, k_new, v_new, cache);              // or attend(device, q, k_new, v_new, cache)
 ///
 /// q (B, H, N, D), k_new (B, Hk, N, D), v_new (B, Hk, N, Dv) of any storage and strides; out (B, H, N, Dv) in q's type.
-/// The first num_full_heads key heads, 0 .. Hk, are retrieval heads; query head h belongs to key head h * Hk / H. Rotary
-/// embedding is applied before, at true positions. Each query sees the store of its head and the new tokens up to its own:
-/// a streaming head up to sink_size + recent_size cached tokens, and with its own one more than the mask of DuoAttention.
-/// The first call, of empty stores, has no cached tokens; its streaming heads see what `prefill` says. Afterwards a
-/// streaming store keeps its first sink_size and last recent_size tokens.
+/// The first num_full_heads key heads, 0 .. Hk, are retrieval heads; query head h belongs to key head h * Hk / H.
+/// Rotary embedding is applied before, at true positions. Each query sees the store of its head and the new tokens up
+/// to its own: a streaming head up to sink_size + recent_size cached tokens, and with its own one more than the mask of
+/// DuoAttention. The first call, of empty stores, has no cached tokens; its streaming heads see what `prefill` says.
+/// Afterwards a streaming store keeps its first sink_size and last recent_size tokens.
 ///
-/// Throws heed::Error, before anything has changed, for shapes and options that do not fit and tokens beyond the capacity.
-/// Time O(N (T + N)) for a retrieval head and O(N (sink_size + recent_size + N)) for a streaming one. Not differentiated.
-/// Source: Xiao et al. 2025, "DuoAttention", section 2.3, and the authors' reordered forward.
+/// Throws heed::Error, before anything has changed, for shapes and options that do not fit and tokens beyond the
+/// capacity. Time O(N (T + N)) for a retrieval head and O(N (sink_size + recent_size + N)) for a streaming one. Not
+/// differentiated. Source: Xiao et al. 2025, "DuoAttention", section 2.3, and the authors' reordered forward.
 struct DuoAttentionCached {
   struct Options {
     Index num_full_heads = 0;
@@ -76,8 +77,9 @@ struct DuoAttentionCached {
     const auto out = view(target);
     const Index kv_heads = k.size(1), full = options.num_full_heads, streaming = kv_heads - full;
     check(kv_heads);
-    require(cache.full.k.dimension(1) == full && cache.stream.k.dimension(1) == streaming, kName, "the stores must have ",
-            full, " and ", streaming, " heads, got ", cache.full.k.dimension(1), " and ", cache.stream.k.dimension(1));
+    require(cache.full.k.dimension(1) == full && cache.stream.k.dimension(1) == streaming, kName,
+            "the stores must have ", full, " and ", streaming, " heads, got ", cache.full.k.dimension(1), " and ",
+            cache.stream.k.dimension(1));
     require(cache.stream.options.sink_tokens == options.sink_size &&
                 cache.stream.options.window_size == options.recent_size,
             kName, "the streaming store must be for ", options.sink_size, " sinks and ", options.recent_size,
@@ -121,7 +123,7 @@ struct DuoAttentionCached {
       }
     };
     // All that is stored, the oldest of the recent ones among it, and behind it the new ones.
-    const typename RingCache<U>::Source source{store.k,      store.v,       stored(k), stored(v),
+    const typename RingCache<U>::Source source{store.k,       store.v,       stored(k), stored(v),
                                                store.lengths, store.options, 1,         true};
     std::int32_t* const counts = frame.take<std::int32_t>(q.size(0));
     Index most = 0;
