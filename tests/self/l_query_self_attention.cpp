@@ -47,7 +47,8 @@ Tensor<double, 3> naive(const LQuerySelfAttention<double>& attend, Tensor<double
       for (auto& e : z) mean += (e /= count + 1e-24) / double(c);
       for (const double e : z) variance += (e - mean) * (e - mean) / double(c);
       for (Index d = 0; d < c; ++d)
-        u(b, t, d) = (z[std::size_t(d)] - mean) / std::sqrt(variance + 1e-24) * attend.norm.weight(d) + attend.norm.bias(d);
+        u(b, t, d) =
+            (z[std::size_t(d)] - mean) / std::sqrt(variance + 1e-24) * attend.norm.weight(d) + attend.norm.bias(d);
     }
   heed::test::NaiveAttention dense;
   dense.visible = [&](Index b, Index, Index i, Index j) { return j <= i && mask(b, j) != 0; };

@@ -81,10 +81,12 @@ TEST_CASE("multi_dconv_head_attention refuses what does not fit, by name") {
   const auto x = random_tensor<float, 3>({1, 3, 6}, 1);
   auto attend = attention<float>(6, 2, 3, false, true);
   attend.conv_k.weight.resize(2, 3);
-  CHECK_THROWS_WITH(attend(x), heed::test::contains("multi_dconv_head_attention: conv_k.weight must have shape (3, K)"));
+  CHECK_THROWS_WITH(attend(x),
+                    heed::test::contains("multi_dconv_head_attention: conv_k.weight must have shape (3, K)"));
   auto by_head = attention<float>(6, 2, 3, true, true);
   by_head.head_conv_v.bias.resize(3, 2);
-  CHECK_THROWS_WITH(by_head(x), "multi_dconv_head_attention: conv_v.bias must be empty or have shape (2, 3), got (3, 2)");
+  CHECK_THROWS_WITH(by_head(x),
+                    "multi_dconv_head_attention: conv_v.bias must be empty or have shape (2, 3), got (3, 2)");
 }
 
 TEST_CASE("Gradients of multi_dconv_head_attention") {

@@ -96,7 +96,8 @@ struct RelativeConvolutionalAttention {
 
     // Of all distances that a visible pair can have, and of -M before them: see relative_shift.
     const Index columns = keys + (options.causal ? 1 : queries), first = rel_bias_table.dimension(0) / 2 - keys;
-    const auto key_rows = parameter_with(rel_key_table, x).slice(0, first, columns).permute({1, 2, 0}).template promote<4>();
+    const auto key_rows =
+        parameter_with(rel_key_table, x).slice(0, first, columns).permute({1, 2, 0}).template promote<4>();
     const auto bias_rows =
         parameter_with(rel_bias_table, x).slice(0, first, columns).permute({1, 0}).split(0, 1).template promote<4>();
     const auto relative = add(device, matmul(device, q_heads, key_rows), bias_rows);
