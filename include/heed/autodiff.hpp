@@ -16,6 +16,7 @@
 #include "heed/autodiff/matmul.hpp"
 #include "heed/autodiff/merge.hpp"
 #include "heed/autodiff/normalize.hpp"
+#include "heed/autodiff/record.hpp"
 #include "heed/autodiff/reduce.hpp"
 #include "heed/autodiff/relative_bias.hpp"
 #include "heed/autodiff/rotary.hpp"
@@ -23,4 +24,5 @@
 #include "heed/autodiff/tape.hpp"
 #include "heed/autodiff/triangle.hpp"
 #include "heed/autodiff/var.hpp"
+#include "heed/autodiff/weights.hpp"
 #include "heed/autodiff/window_mean.hpp"

@@ -90,7 +90,7 @@ auto linear(const X& x, const W& weight, const B& bias) {
   return linear(Eigen::DefaultDevice(), x, weight, bias);
 }
 
-/// The gradients of linear, added: d_x += d_out weight, d_weight += d_out^T x, d_bias += the sum of d_out over its rows.
+/// The gradients of linear, added: d_x += d_out weight, d_weight += d_out^T x, d_bias += the sum of d_out over rows.
 /// Shapes as of x, weight, bias and out, all of float or all of double; a d_ view of null data is not wanted. The same
 /// bits for any number of threads. Time O(rows * in * out) for each of d_x and d_weight.
 template <Device D, Real T, int Rank>
@@ -137,8 +137,8 @@ struct Linear {
   auto operator()(const D& device, const X& x) const {
     return linear(device, x, weight, bias);
   }
-  /// Into a tensor or view of the right shape.
-  template <Device D, TensorLike X, TensorLike O>
+  /// Into a tensor, view or variable of the right shape.
+  template <Device D, Operand X, Operand O>
   void operator()(const D& device, const X& x, O&& out) const {
     linear(device, x, weight, bias, out);
   }

@@ -2,6 +2,7 @@
 // What a block works on: tensors, or variables that record what is done to them.
 #pragma once
 
+#include "heed/core/scratch.hpp"
 #include "heed/core/tensor.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -73,6 +74,65 @@ auto values_of(const X& x) {
   }
 }
 
+/// The tape of the variables among the arguments of a recorded call. Throws heed::Error naming `where` if none of them
+/// has one.
+template <class First, class... Rest>
+auto& tape_of(std::string_view where, const First& first, const Rest&... rest) {
+  if constexpr (Recorded<First>) {
+    require(first.tape() != nullptr, where, "a variable on no tape");
+    return *first.tape();
+  } else {
+    static_assert(sizeof...(Rest) > 0);
+    return tape_of(where, rest...);
+  }
+}
+
+/// An output of an operator whose operands are x..., not yet written: a tensor of T, or a variable on their tape.
+template <class T, int Rank, Operand... X>
+auto make_output(std::string_view where, const std::array<Index, std::size_t(Rank)>& sizes,
+                 [[maybe_unused]] const X&... x) {
+  if constexpr (AnyRecorded<X...>) {
+    return tape_of(where, x...).template make<Rank>(sizes);
+  } else {
+    Tensor<T, Rank> out;
+    out.resize(sizes);
+    return out;
+  }
+}
+
+/// The memory of an output that is being written.
+template <class X>
+auto writable(X&& x) {
+  if constexpr (Recorded<X>) {
+    return x.tape()->written(x);
+  } else {
+    return view(x);
+  }
+}
+
+/// The intermediates of an operator: space.template make<Rank>(sizes) gives views of this thread's scratch memory, for
+/// the lifetime of this object, or variables where one of the operands is recorded.
+template <Real T>
+class ScratchTensors {
+ public:
+  template <int Rank>
+  View<T, Rank> make(const std::array<Index, std::size_t(Rank)>& sizes) {
+    View<T, Rank> result(nullptr, sizes);
+    result.data = frame_.take<T>(result.count());
+    return result;
+  }
+
+ private:
+  ScratchFrame frame_;
+};
+template <Real T, Operand... X>
+requires AnyRecorded<X...>
+auto& intermediates(std::string_view where, const X&... x) { return tape_of(where, x...); }
+template <Real T, TensorLike... X>
+ScratchTensors<T> intermediates(std::string_view, const X&...) {
+  return {};
+}
+
 namespace detail {
 template <class U, int Rank>
 void copy_elements(const View<const U, Rank>& from, const View<U, Rank>& to) {
@@ -81,16 +141,6 @@ void copy_elements(const View<const U, Rank>& from, const View<U, Rank>& to) {
     for (Index i = 0; i < from.size(0); ++i) to(i) = from(i);
   } else {
     for (Index i = 0; i < from.size(0); ++i) copy_elements(from.select(0, i), to.select(0, i));
-  }
-}
-
-template <class First, class... Rest>
-auto& recording_tape(std::string_view where, const First& first, const Rest&... rest) {
-  if constexpr (Recorded<First>) {
-    require(first.tape() != nullptr, where, "a variable on no tape");
-    return *first.tape();
-  } else {
-    return recording_tape(where, rest...);
   }
 }
 }  // namespace detail
@@ -103,7 +153,7 @@ auto parameter_with(const P& p, [[maybe_unused]] const X&... x) {
   if constexpr (Recorded<P>) {
     return p;
   } else if constexpr (AnyRecorded<X...>) {
-    return detail::recording_tape("parameter_with", x...).parameter(p);
+    return tape_of("parameter_with", x...).parameter(p);
   } else {
     return const_view(p);
   }
@@ -115,7 +165,7 @@ template <TensorLike P, Operand... X>
 auto constant_with(P&& p, [[maybe_unused]] const X&... x) {
   static_assert(!std::is_lvalue_reference_v<P>, "heed::constant_with: takes the tensor");
   if constexpr (AnyRecorded<X...>) {
-    return detail::recording_tape("constant_with", x...).constant(std::move(p));
+    return tape_of("constant_with", x...).constant(std::move(p));
   } else {
     return std::remove_cvref_t<P>(std::move(p));
   }
@@ -127,7 +177,7 @@ template <TensorLike P, Operand... X>
 auto packed_with(const P& p, [[maybe_unused]] const X&... x) {
   const auto from = const_view(p);
   if constexpr (AnyRecorded<X...>) {
-    return detail::recording_tape("packed_with", x...).keep(from);
+    return tape_of("packed_with", x...).keep(from);
   } else {
     Tensor<ScalarOf<P>, kRankOf<P>> copy;
     copy.resize(from.sizes);

@@ -18,6 +18,8 @@ namespace heed::inline HEED_ISA {
 ///
 /// append_and_attend takes any number of tokens at once: the old rows are read before the new ones take their places.
 /// Source: Xiao et al. 2024 (StreamingLLM), section 3.2. U and the members as in ContiguousCache.
+///
+/// No gradient: a cache is written in place. Whole sequences are for training: softmax_attention records.
 template <Storage U>
 struct RingCache {
   using Scalar = U;
