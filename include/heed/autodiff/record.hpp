@@ -34,16 +34,6 @@ struct MemoryRange {
   }
 };
 
-template <class U, int Rank>
-void copy_elements(const View<const U, Rank>& from, const View<U, Rank>& to) {
-  if (from.count() == 0) return;
-  if constexpr (Rank == 1) {
-    for (Index i = 0; i < from.size(0); ++i) to(i) = from(i);
-  } else {
-    for (Index i = 0; i < from.size(0); ++i) copy_elements(from.select(0, i), to.select(0, i));
-  }
-}
-
 /// A step of a backward, with the nodes of the outputs that it starts from. It lies in the tape's arena.
 struct Step {
   virtual ~Step() = default;

@@ -53,6 +53,22 @@ struct Product {
     return d * a;
   }
 };
+/// x where it is positive, slope * x elsewhere: with a learned slope the parametric ReLU.
+struct SlopeBelowZero {
+  static constexpr std::string_view kName = "prelu";
+  template <class B>
+  static B value(B x, B slope) {
+    return simd::select(x > B(0), x, B(slope * x));
+  }
+  template <class B>
+  static B first(B d, B x, B slope) {
+    return simd::select(x > B(0), d, B(slope * d));
+  }
+  template <class B>
+  static B second(B d, B x, B) {
+    return simd::select(x > B(0), B(0), B(x * d));
+  }
+};
 
 namespace detail {
 
@@ -154,6 +170,15 @@ auto multiply(const D& device, const A& a, const B& b) {
 template <Operand A, Operand B>
 auto multiply(const A& a, const B& b) {
   return elementwise(Product(), DeviceRef(), a, b);
+}
+/// x where it is positive, slope * x elsewhere, with broadcasting: see elementwise. Source: He et al. 2015.
+template <Device D, Operand X, Operand S>
+auto prelu(const D& device, const X& x, const S& slope) {
+  return elementwise(SlopeBelowZero(), device, x, slope);
+}
+template <Operand X, Operand S>
+auto prelu(const X& x, const S& slope) {
+  return elementwise(SlopeBelowZero(), DeviceRef(), x, slope);
 }
 
 /// out = factor * x, or with Write::kAdd out += factor * x. Any strides and storage. Throws heed::Error for another

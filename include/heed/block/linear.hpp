@@ -144,4 +144,14 @@ struct Linear {
   }
 };
 
+/// Throws heed::Error in the name of an operator unless its part `name` maps `in` channels to `out`.
+template <Storage T>
+void check_linear(std::string_view where, std::string_view name, const Linear<T>& layer, Index in, Index out) {
+  const std::array<Index, 2> expected{out, in};
+  require(const_view(layer.weight).sizes == expected, where, name, ".weight must have shape ", shape_text(expected),
+          ", got ", shape_text(const_view(layer.weight).sizes));
+  require(layer.bias.size() == 0 || layer.bias.size() == out, where, name, ".bias must be empty or have shape (", out,
+          "), got (", layer.bias.size(), ")");
+}
+
 }  // namespace heed::inline HEED_ISA
