@@ -173,3 +173,53 @@ TEMPLATE_TEST_CASE("tanh at the ends", "", float, double) {
     CHECK(std::isnan(in_lane<T>(f, kNaN<T>, lane)));
   }
 }
+
+TEMPLATE_TEST_CASE("log, log1p and erf keep to their errors", "", float, double) {
+  using T = TestType;
+  double log_error = 0, log1p_error = 0, erf_error = 0;
+  const auto worst = [](double& error, auto exact) {
+    return [&error, exact](T x, T y) {
+      const double e = ulps<T>(y, exact((long double)(x)));
+      if (!(e <= error)) error = e;
+    };
+  };
+  const auto log_worst = worst(log_error, [](long double x) { return std::log(x); });
+  const auto log1p_worst = worst(log1p_error, [](long double x) { return std::log1p(x); });
+  const auto erf_worst = worst(erf_error, [](long double x) { return std::erf(x); });
+  const auto log = [](simd::Batch<T> x) { return simd::log<T>(x); };
+  const auto log1p = [](simd::Batch<T> x) { return simd::log1p<T>(x); };
+  const auto erf = [](simd::Batch<T> x) { return simd::erf<T>(x); };
+  const T least = std::numeric_limits<T>::min(), most = std::numeric_limits<T>::max();
+  over_bits<T>(least, most, 100'000, log, log_worst);
+  over_interval<T>(T(0.5), T(2), 100'000, log, log_worst);
+  over_bits<T>(least, most, 100'000, log1p, log1p_worst);
+  over_interval<T>(T(0), T(2), 100'000, log1p, log1p_worst);
+  // Below this the product with 2 / sqrt(pi) is made of denormals.
+  over_bits<T>(least * T(4), T(10), 100'000, erf, erf_worst);
+  over_bits<T>(-least * T(4), T(-10), 100'000, erf, erf_worst);
+  over_interval<T>(T(-6), T(6), 100'000, erf, erf_worst);
+  CHECK(log_error <= 1);
+  CHECK(log1p_error <= 1);
+  CHECK(erf_error <= (std::same_as<T, float> ? 2 : 1));
+}
+
+TEMPLATE_TEST_CASE("log, log1p and erf at the ends", "", float, double) {
+  using T = TestType;
+  const auto log = [](simd::Batch<T> x) { return simd::log<T>(x); };
+  const auto log1p = [](simd::Batch<T> x) { return simd::log1p<T>(x); };
+  const auto erf = [](simd::Batch<T> x) { return simd::erf<T>(x); };
+  for (int lane = 0; lane < simd::kLanes<T>; ++lane) {
+    CHECK(in_lane<T>(log, T(1), lane) == 0);
+    CHECK(in_lane<T>(log, T(0), lane) == -kInfinity<T>);
+    CHECK(in_lane<T>(log, kInfinity<T>, lane) == kInfinity<T>);
+    CHECK(std::isnan(in_lane<T>(log, T(-1), lane)));
+    CHECK(std::isnan(in_lane<T>(log, kNaN<T>, lane)));
+    CHECK(in_lane<T>(log1p, T(0), lane) == 0);
+    CHECK(in_lane<T>(log1p, kInfinity<T>, lane) == kInfinity<T>);
+    CHECK(std::isnan(in_lane<T>(log1p, kNaN<T>, lane)));
+    CHECK(in_lane<T>(erf, T(0), lane) == 0);
+    CHECK(in_lane<T>(erf, kInfinity<T>, lane) == 1);
+    CHECK(in_lane<T>(erf, -kInfinity<T>, lane) == -1);
+    CHECK(std::isnan(in_lane<T>(erf, kNaN<T>, lane)));
+  }
+}

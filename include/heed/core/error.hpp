@@ -71,5 +71,11 @@ ShapeText<Sizes> shape_text(const Sizes& sizes) {
   return ShapeText<Sizes>(sizes);
 }
 
+/// Throws as require() does unless the tensor `name` has the shape `expected`.
+template <class Sizes>
+void require_shape(std::string_view where, std::string_view name, const Sizes& got, const Sizes& expected) {
+  require(got == expected, where, name, " must have shape ", shape_text(expected), ", got ", shape_text(got));
+}
+
 }  // namespace HEED_ISA
 }  // namespace heed

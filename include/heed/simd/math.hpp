@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// exp2, exp and tanh on batches.
+// exp2, exp, log, tanh and erf on batches.
 #pragma once
 
+#include <cmath>
 #include <limits>
 
 #include "heed/simd/batch.hpp"
@@ -142,6 +143,50 @@ HEED_INLINE Batch<T> tanh(Batch<T> x) {
     const Batch<T> far = Batch<T>(1.f) - Batch<T>(2.f) / (e + Batch<T>(1.f));
     const Batch<T> outer = select(x < Batch<T>(0.f), -far, far);
     return select(x == x, select(magnitude < Batch<T>(0.625f), near, outer), x);
+  }
+}
+
+/// log x within 1 unit in the last place; -infinity for 0, NaN below it and for NaN.
+template <Real T>
+HEED_INLINE Batch<T> log(Batch<T> x) {
+  return xsimd::log(x);
+}
+/// log(1 + x) within 1 unit in the last place for x >= 0; NaN for NaN.
+template <Real T>
+HEED_INLINE Batch<T> log1p(Batch<T> x) {
+  return xsimd::log1p(x);
+}
+
+/// erf x within 2 units in the last place, 1 in double, which goes through the C library lane by lane; NaN for NaN.
+template <Real T>
+HEED_INLINE Batch<T> erf(Batch<T> x) {
+  if constexpr (std::same_as<T, double>) {
+    alignas(64) T lanes[kLanes<T>];
+    x.store_aligned(lanes);
+    for (T& lane : lanes) lane = std::erf(lane);
+    return load_aligned(lanes);
+  } else {
+    // Minimax: erf(x) / x - 1 in x^2 up to 1 (1.3e-9 of erf), and beyond it log2 erfc |x| up to 4, where erf rounds to
+    // 1 (1.1e-9 of erf).
+    const Batch<T> magnitude = abs(x);
+    const Batch<T> square = min(Batch<T>(1.f), x * x);
+    Batch<T> p = fma(Batch<T>(7.853857713e-05f), square, Batch<T>(-8.010192523e-04f));
+    p = fma(p, square, Batch<T>(5.188327560e-03f));
+    p = fma(p, square, Batch<T>(-2.685381187e-02f));
+    p = fma(p, square, Batch<T>(1.128358515e-01f));
+    p = fma(p, square, Batch<T>(-3.761262582e-01f));
+    p = fma(p, square, Batch<T>(1.283791657e-01f));
+    const Batch<T> near = fma(x, p, x);
+    const Batch<T> a = min(Batch<T>(4.f), max(Batch<T>(1.f), magnitude));
+    Batch<T> q = fma(Batch<T>(2.677279781e-04f), a, Batch<T>(-4.240969043e-03f));
+    q = fma(q, a, Batch<T>(3.145847197e-02f));
+    q = fma(q, a, Batch<T>(-1.486515972e-01f));
+    q = fma(q, a, Batch<T>(-9.207649115e-01f));
+    q = fma(q, a, Batch<T>(-1.625975134e+00f));
+    q = fma(q, a, Batch<T>(-5.102941194e-04f));
+    const Batch<T> far = Batch<T>(1.f) - exp2_nonpositive(q);
+    const Batch<T> outer = select(x < Batch<T>(0.f), -far, far);
+    return select(x == x, select(magnitude < Batch<T>(1.f), near, outer), x);
   }
 }
 

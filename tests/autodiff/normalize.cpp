@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "heed/autodiff/normalize.hpp"
+
+#include "catch.hpp"
+#include "support/finite_differences.hpp"
+
+using heed::Tensor;
+using heed::test::check_gradients;
+using heed::test::random_tensor;
+
+TEST_CASE("layer_norm on a tape") {
+  auto x = random_tensor<double, 3>({2, 3, 17}, 1);
+  heed::LayerNorm<double> layer{random_tensor<double, 1>({17}, 2), random_tensor<double, 1>({17}, 3)};
+  check_gradients([&](auto&, const auto& v) { return layer(v); }, x, layer);
+  heed::LayerNorm<double> plain;
+  check_gradients([&](auto&, const auto& v) { return plain(v.permute({2, 0, 1})); }, x);
+}
+
+TEST_CASE("rms_norm on a tape") {
+  auto x = random_tensor<double, 2>({3, 17}, 1);
+  heed::RmsNorm<double> layer{random_tensor<double, 1>({17}, 2)};
+  check_gradients([&](auto&, const auto& v) { return layer(v); }, x, layer);
+  heed::RmsNorm<double> plain;
+  check_gradients([&](auto&, const auto& v) { return plain(v); }, x);
+}
