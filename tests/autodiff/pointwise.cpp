@@ -40,5 +40,14 @@ TEST_CASE("A function of three tensors that broadcast") {
   check_gradients(
       [&](auto&, const auto& u, const auto& v, const auto& w) { return heed::pointwise(f, heed::DeviceRef(), u, v, w); },
       a, b, c);
+  const auto total = heed::pointwise_sum(f, Eigen::DefaultDevice(), {1, 3}, a, b, c);
+  const auto want = heed::sum(y, {1, 3});
+  REQUIRE(heed::const_view(total).sizes == heed::const_view(want).sizes);
+  for (Index i = 0; i < want.size(); ++i) CHECK(total.data()[i] == Approx(want.data()[i]));
+  check_gradients(
+      [&](auto&, const auto& u, const auto& v, const auto& w) {
+        return heed::pointwise_sum(f, heed::DeviceRef(), {1, 3}, u, v, w);
+      },
+      a, b, c);
   CHECK_THROWS_AS(heed::pointwise(f, Eigen::DefaultDevice(), a, Tensor<double, 1>(4), c), heed::Error);
 }

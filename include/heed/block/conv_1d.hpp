@@ -3,6 +3,7 @@
 #pragma once
 
 #include "heed/block/conv_2d.hpp"
+#include "heed/block/linear.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -47,7 +48,7 @@ auto conv_1d(const X& x, const W& weight, const B& bias, const Conv1dOptions& op
 }
 
 /// out(b, o, i, j) = bias(o) + sum over c of weight(o, c) x(b, c, i, j): linear over the channels of a map (B, Ci, h, w)
-/// or of (B, Ci, N), as conv_2d with a kernel of one position.
+/// or of (B, Ci, N), as conv_2d with a kernel of one position; of a single position, as linear.
 template <Device D, Operand X, Operand W, Operand B>
 auto conv_channels(const D& device, const X& x, const W& weight, const B& bias) {
   static_assert((kOperandRank<X> == 3 || kOperandRank<X> == 4) && kOperandRank<W> == 2,
@@ -55,7 +56,21 @@ auto conv_channels(const D& device, const X& x, const W& weight, const B& bias) 
   if constexpr (kOperandRank<X> == 3) {
     return conv_1d(device, x, view(weight).split(1, 1), bias);
   } else {
-    return conv_2d(device, x, view(weight).split(1, 1).split(2, 1), bias);
+    const auto sizes = sizes_of(x);
+    const auto kernel = view(weight).split(1, 1).split(2, 1);
+    const auto vectors = [](const auto& map) { return map.select(3, 0).select(2, 0); };
+    if constexpr (AnyRecorded<X, W, B>) {
+      if (sizes[2] * sizes[3] != 1) return conv_2d(device, x, kernel, bias);
+      return linear(device, vectors(view(x)), weight, bias).split(1, 1).split(2, 1);
+    } else {
+      Tensor<ScalarOf<X>, 4> out(sizes[0], sizes_of(weight)[0], sizes[2], sizes[3]);
+      if (sizes[2] * sizes[3] == 1) {
+        linear(device, vectors(const_view(x)), weight, bias, vectors(view(out)));
+      } else {
+        conv_2d(device, x, kernel, bias, ConvOptions(), out);
+      }
+      return out;
+    }
   }
 }
 template <Operand X, Operand W, Operand B>

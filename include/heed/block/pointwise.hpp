@@ -2,8 +2,7 @@
 // pointwise: any function of several tensors, element by element, in one pass: what applies a gate.
 #pragma once
 
-#include "heed/core/operand.hpp"
-#include "heed/kernel/elementwise.hpp"
+#include "heed/block/reduce.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -30,6 +29,16 @@ auto pointwise_sizes(std::string_view where, const X&... x) {
 template <class T, int Rank, std::size_t To>
 View<T, int(To)> pointwise_stretch(const View<T, Rank>& x, const std::array<Index, To>& sizes) {
   return x.template promote<int(To)>().broadcast(sizes, "pointwise", "an operand");
+}
+
+template <class F, class D, class UO, int Rank, class... U, int... Ranks>
+void pointwise_sum_into(const F& f, const D& device, const View<UO, Rank>& out,
+                        const std::array<Index, std::size_t(Rank)>& sizes, const View<const U, Ranks>&... x) {
+  using T = heed::Compute<UO>;
+  std::fill_n(out.data, out.count(), UO(0));
+  kernel::elementwise<kernel::Write::kAdd, T>(
+      device, [&](auto... v) { return f.template value<T>(v...); }, out.broadcast(sizes, F::kName, "out"),
+      pointwise_stretch(x, sizes)...);
 }
 
 }  // namespace detail
@@ -81,6 +90,25 @@ void pointwise_backward(const F& f, const D& device, const View<const T, Rank>& 
   };
   [&]<std::size_t... I>(std::index_sequence<I...>) { (one.template operator()<int(I)>(std::get<I>(d_x)), ...); }
   (std::index_sequence_for<DX...>());
+}
+
+/// The sum of f(x...) over some axes of its result, which stay with size 1, in one pass and without the result:
+/// pointwise_sum(f, device, {2, 3}, x...). Summed as by sum(). Gradient: of all operands, pointwise_sum_backward.
+template <class F, Device D, std::size_t Count, TensorLike First, TensorLike... Rest>
+auto pointwise_sum(const F& f, const D& device, const int (&axes)[Count], const First& first, const Rest&... rest) {
+  const auto sizes = detail::pointwise_sizes(F::kName, first, rest...);
+  Tensor<ScalarOf<First>, int(std::tuple_size_v<decltype(sizes)>)> out;
+  out.resize(detail::reduced_sizes(F::kName, sizes, std::to_array(axes)));
+  detail::pointwise_sum_into(f, device, view(out), sizes, const_view(first), const_view(rest)...);
+  return out;
+}
+
+/// The gradients of pointwise_sum, as pointwise_backward of a d_out that is the same along the summed axes.
+template <class F, Device D, Real T, int Rank, class... DX, int... Ranks>
+void pointwise_sum_backward(const F& f, const D& device, const View<const T, Rank>& d_out,
+                            const std::tuple<DX...>& d_x, const View<const T, Ranks>&... x) {
+  const auto sizes = detail::pointwise_sizes(F::kName, x...);
+  pointwise_backward(f, device, d_out.broadcast(sizes, F::kName, "d_out"), d_x, x...);
 }
 
 }  // namespace heed::inline HEED_ISA
