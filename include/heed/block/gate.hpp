@@ -6,6 +6,7 @@
 
 #include "heed/block/activation.hpp"
 #include "heed/block/conv_1d.hpp"
+#include "heed/block/elementwise.hpp"
 #include "heed/block/maximum.hpp"
 #include "heed/block/pointwise.hpp"
 #include "heed/block/reduce.hpp"

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "heed/block/concat.hpp"
-#include "heed/block/elementwise.hpp"
 #include "heed/block/gate.hpp"
 #include "heed/block/group_norm.hpp"
 #include "heed/block/softmax.hpp"
