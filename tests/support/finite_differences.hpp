@@ -116,10 +116,18 @@ class GradientCheck {
   template <class X>
   void collect(X& x) {
     if constexpr (HasParameters<X>) {
-      for_each_parameter(x, [&](std::string_view name, auto& tensor) { add(std::string(name), tensor); });
+      for_each_parameter(x, [&](std::string_view name, auto& tensor) {
+        if (!is_statistic(name)) add(std::string(name), tensor);
+      });
     } else {
       add("input " + std::to_string(tensors_.size()), x);
     }
+  }
+
+  // Of a batch norm; it has no gradient.
+  static bool is_statistic(std::string_view name) {
+    const std::string_view last = name.substr(name.rfind('.') + 1);
+    return last == "mean" || last == "var";
   }
 
   template <class Y>
