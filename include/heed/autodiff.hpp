@@ -19,5 +19,6 @@
 #include "heed/autodiff/softmax.hpp"
 #include "heed/autodiff/softmax_scan.hpp"
 #include "heed/autodiff/tape.hpp"
+#include "heed/autodiff/unit_range.hpp"
 #include "heed/autodiff/var.hpp"
 #include "heed/autodiff/weights.hpp"
