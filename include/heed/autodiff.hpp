@@ -6,6 +6,7 @@
 #include "heed/autodiff/attention.hpp"
 #include "heed/autodiff/concat.hpp"
 #include "heed/autodiff/cross_entropy.hpp"
+#include "heed/autodiff/decay_matrix.hpp"
 #include "heed/autodiff/elementwise.hpp"
 #include "heed/autodiff/embedding.hpp"
 #include "heed/autodiff/linear.hpp"
