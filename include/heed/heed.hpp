@@ -3,6 +3,7 @@
 #pragma once
 
 #include "heed/attention.hpp"
+#include "heed/channel.hpp"
 #include "heed/core/safetensors.hpp"
 #include "heed/self.hpp"
 #include "heed/sparse.hpp"
