@@ -34,6 +34,14 @@ void read(const C& c, std::string_view name, bool& option) {
   if (c.has_attr(name)) option = c.flag(name);
 }
 
+template <class C>
+void read_four(const C& c, std::string_view name, std::array<Index, 4>& option) {
+  if (!c.has_attr(name)) return;
+  const std::vector<Index> values = c.integers(name);
+  if (values.size() != 4) throw std::invalid_argument(std::string(name) + " must have four values");
+  std::copy(values.begin(), values.end(), option.begin());
+}
+
 // An operator of one map.
 template <class C, class Op>
 void run(C& c, Op& op) {
@@ -155,8 +163,88 @@ void add_gates(Registry& add) {
   });
 }
 
+void add_compositions(Registry& add) {
+  // squeeze_excitation, whose squeeze the resolution chooses.
+  add("resolution_aware_channel_attention", []<class C>(C& c) {
+    heed::SqueezeExcitation<Scalar<C>> op;
+    using Pool = typename decltype(op)::Pool;
+    op.options.pool = Pool::kMax;
+    choose(c, "resolution", op.options.pool, {{"coarse", Pool::kMax}, {"fine", Pool::kMean}});
+    run(c, op);
+  });
+  add("attention_pool", []<class C>(C& c) {
+    heed::AttentionPool<Scalar<C>> op;
+    c.parameters(op);
+    const auto result = op(c.in(rank<3>, "x"));
+    c.out("out", result.out);
+    c.out("weights", result.weights);
+  });
+  add("attention_map_gating", []<class C>(C& c) {
+    heed::AttentionMapGating<Scalar<C>> op;
+    c.parameters(op);
+    const auto result = op(c.in(rank<4>, "a"), c.in(rank<4>, "d"));
+    c.out("out", result.out);
+    c.out("attention", result.attention);
+  });
+  add("aspp", []<class C>(C& c) {
+    heed::Aspp<Scalar<C>> op;
+    read_four(c, "dilations", op.options.dilations);
+    run(c, op);
+  });
+  add("context_aware_module", []<class C>(C& c) {
+    heed::ContextAwareModule<Scalar<C>> op;
+    read_four(c, "sizes", op.options.sizes);
+    run(c, op);
+  });
+  add("mafi", []<class C>(C& c) {
+    heed::Mafi<Scalar<C>> op;
+    c.parameters(op);
+    c.out("out", op(c.in(rank<4>, "image"), c.in(rank<4>, "lidar")));
+  });
+  add("pav_guided_attention", []<class C>(C& c) {
+    heed::PavGuidedAttention<Scalar<C>> op;
+    c.parameters(op);
+    const auto result = op(c.in(rank<3>, "x"), c.in(rank<3>, "pav"));
+    c.out("out", result.out);
+    c.out("channel", result.channel);
+    c.out("spatial", result.spatial);
+  });
+  add("class_semantics_attention", []<class C>(C& c) {
+    heed::ClassSemanticsAttention<Scalar<C>> op;
+    using Fusion = typename decltype(op)::Fusion;
+    choose(c, "fusion", op.options.fusion,
+           {{"add", Fusion::kAdd}, {"mul", Fusion::kMultiply}, {"max", Fusion::kMax}, {"concat", Fusion::kConcat}});
+    c.parameters(op);
+    const auto result = op(c.in(rank<3>, "r"), c.in(rank<3>, "f"));
+    c.out("out", result.out);
+    c.out("channel", result.channel);
+    c.out("temporal", result.temporal);
+  });
+  add("task_channel_scaling", []<class C>(C& c) {
+    typename heed::TaskChannelScaling<Scalar<C>>::Options options;
+    read(c, "num_tasks", options.num_tasks);
+    read(c, "split", options.split);
+    read(c, "sigmoid", options.sigmoid);
+    heed::TaskChannelScaling<Scalar<C>> op(options);
+    c.parameters(op);
+    const auto result = op(c.in(rank<3>, "x"));
+    for (std::size_t t = 0; t < result.out.size(); ++t) {
+      c.out("gate" + std::to_string(t), result.gate[t]);
+      c.out("out" + std::to_string(t), result.out[t]);
+    }
+  });
+  add("learnable_branch_fusion", []<class C>(C& c) {
+    heed::LearnableBranchFusion<Scalar<C>> op;
+    c.parameters(op);
+    c.out("out", op(c.in(rank<2>, "u"), c.in(rank<2>, "v")));
+  });
+}
+
 }  // namespace
 
-void add_channel(Registry& add) { add_gates(add); }
+void add_channel(Registry& add) {
+  add_gates(add);
+  add_compositions(add);
+}
 
 }  // namespace conformance
