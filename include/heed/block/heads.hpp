@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Channels as heads, and back.
+// Channels as heads.
 #pragma once
 
-#include "heed/block/concat.hpp"
+#include "heed/core/operand.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -15,23 +15,6 @@ auto split_heads(const X& x, Index heads) {
   require(heads > 0 && channels > 0 && channels % heads == 0, "split_heads", "the channels of a tensor of shape ",
           shape_text(sizes_of(x)), " must be a multiple of the heads, ", heads);
   return view(x).split(2, channels / heads).permute({0, 2, 1, 3});
-}
-
-/// (B, H, N, D) as (B, N, H D), copied.
-///
-/// Gradient: of x, copied back.
-template <Device D, Operand X>
-auto merge_heads(const D& device, const X& x) {
-  static_assert(kOperandRank<X> == 4, "heed::merge_heads: x is (B, H, N, D)");
-  if constexpr (Recorded<X>) {
-    return contiguous(device, x.permute({0, 2, 1, 3})).merge(2);
-  } else {
-    const auto from = const_view(x);
-    Tensor<ScalarOf<X>, 3> out(from.size(0), from.size(2), from.size(1) * from.size(3));
-    if (out.size() > 0)
-      kernel::copy<kernel::Write::kAssign>(device, from, view(out).split(2, from.size(3)).permute({0, 2, 1, 3}));
-    return out;
-  }
 }
 
 }  // namespace heed::inline HEED_ISA

@@ -2,8 +2,8 @@
 // decoupled_query_key_attention: queries and keys come from another sequence than the values.
 #pragma once
 
-#include "heed/attention/softmax_attention.hpp"
-#include "heed/block/heads.hpp"
+#include "heed/attention/heads.hpp"
+#include "heed/block/concat.hpp"
 #include "heed/block/linear.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -57,9 +57,8 @@ struct DecoupledQueryKeyAttention {
     const auto keys = k(device, source);
     const auto values = v(device, x);
     if (sizes_of(source)[0] == sizes[0]) {
-      const auto mixed =
-          attend(device, split_heads(queries, heads), split_heads(keys, heads), split_heads(values, heads));
-      return out(device, merge_heads(device, mixed));
+      return out(device, attend_heads(device, attend, split_heads(queries, heads), split_heads(keys, heads),
+                                      split_heads(values, heads)));
     }
     // (B, N, H D) as (1, H, N, B D): what one map mixes.
     const Index width = sizes[2] / heads;

@@ -4,10 +4,10 @@
 
 #include <optional>
 
+#include "heed/attention/heads.hpp"
 #include "heed/attention/mask/boolean.hpp"
-#include "heed/attention/softmax_attention.hpp"
+#include "heed/block/concat.hpp"
 #include "heed/block/elementwise.hpp"
-#include "heed/block/heads.hpp"
 #include "heed/block/linear.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -76,9 +76,9 @@ struct HeightSelfAttention {
     const View<const std::uint8_t, 4> none;
     const auto mask = packed_with(in.mask.value_or(none).permute({0, 2, 3, 1}), x);
     const View<const std::uint8_t, 2> visible(const_view(mask).data, {in.mask ? cells : 0, sizes[3]});
-    const auto mixed = softmax_attention(when(in.mask.has_value(), key_mask(visible)))(
-        device, split_heads(queries, heads), split_heads(keys, heads), split_heads(values, heads));
-    return out(device, merge_heads(device, mixed));
+    const auto attend_column = softmax_attention(when(in.mask.has_value(), key_mask(visible)));
+    return out(device, attend_heads(device, attend_column, split_heads(queries, heads), split_heads(keys, heads),
+                                    split_heads(values, heads)));
   }
 
   void check(const std::array<Index, 5>& x, const Inputs& in) const {

@@ -2,10 +2,9 @@
 // l_query_self_attention: causal self-attention whose query is the mean of the last few items.
 #pragma once
 
+#include "heed/attention/heads.hpp"
 #include "heed/attention/mask/boolean.hpp"
-#include "heed/attention/softmax_attention.hpp"
 #include "heed/block/elementwise.hpp"
-#include "heed/block/heads.hpp"
 #include "heed/block/linear.hpp"
 #include "heed/block/masked_fill.hpp"
 #include "heed/block/normalize.hpp"
@@ -69,9 +68,9 @@ struct LQuerySelfAttention {
     const auto keys = k(device, items);
     const auto values = v(device, items);
     const auto kept = packed_with(mask, x);
-    const auto mixed = softmax_attention(causal() && key_mask(kept))(
-        device, split_heads(queries, heads), split_heads(keys, heads), split_heads(values, heads));
-    return masked_fill(device, add(device, merge_heads(device, mixed), u), mask.split(1, 1), 0);
+    const auto mixed = attend_heads(device, softmax_attention(causal() && key_mask(kept)), split_heads(queries, heads),
+                                    split_heads(keys, heads), split_heads(values, heads));
+    return masked_fill(device, add(device, mixed, u), mask.split(1, 1), 0);
   }
 
  private:

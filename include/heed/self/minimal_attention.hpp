@@ -2,9 +2,8 @@
 // minimal_attention: attention with its projections merged, tied, made symmetric or left out.
 #pragma once
 
-#include "heed/attention/softmax_attention.hpp"
+#include "heed/attention/heads.hpp"
 #include "heed/block/elementwise.hpp"
-#include "heed/block/heads.hpp"
 #include "heed/block/linear.hpp"
 #include "heed/block/triangle.hpp"
 
@@ -114,9 +113,8 @@ struct MinimalAttention {
   auto mix(const D& device, const X& x, const Q& queries, const K& keys) const {
     const Index heads = options.num_heads;
     const auto attend = [&](const auto& values) {
-      return merge_heads(
-          device, softmax_attention(when(options.causal, causal()))(
-                      device, split_heads(queries, heads), split_heads(keys, heads), split_heads(values, heads)));
+      return attend_heads(device, softmax_attention(when(options.causal, causal())), split_heads(queries, heads),
+                          split_heads(keys, heads), split_heads(values, heads));
     };
     if (options.value == MinimalValue::kOmitted) return attend(x);
     if (options.value == MinimalValue::kCollapsed) return attend(times(device, x, vo.weight));

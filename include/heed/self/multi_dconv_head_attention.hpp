@@ -2,9 +2,8 @@
 // multi_dconv_head_attention: a short causal convolution on the queries, keys and values of every head.
 #pragma once
 
-#include "heed/attention/softmax_attention.hpp"
+#include "heed/attention/heads.hpp"
 #include "heed/block/depthwise_1d.hpp"
-#include "heed/block/heads.hpp"
 #include "heed/block/linear.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -93,8 +92,8 @@ struct MultiDconvHeadAttention {
 
   template <class D, class X>
   auto attend(const D& device, const X& queries, const X& keys, const X& values) const {
-    const auto mixed = softmax_attention(when(options.causal, causal()))(device, queries, keys, values);
-    return out(device, merge_heads(device, mixed));
+    const auto causal_or_not = softmax_attention(when(options.causal, causal()));
+    return out(device, attend_heads(device, causal_or_not, queries, keys, values));
   }
 
   void check(Index channels) const {

@@ -2,11 +2,10 @@
 // relative_convolutional_attention: relative positions, and a short causal convolution on each head.
 #pragma once
 
-#include "heed/attention/softmax_attention.hpp"
+#include "heed/attention/heads.hpp"
 #include "heed/block/concat.hpp"
 #include "heed/block/depthwise_1d.hpp"
 #include "heed/block/elementwise.hpp"
-#include "heed/block/heads.hpp"
 #include "heed/block/linear.hpp"
 #include "heed/block/matmul.hpp"
 #include "heed/block/relative_shift.hpp"
@@ -102,10 +101,9 @@ struct RelativeConvolutionalAttention {
         parameter_with(rel_bias_table, x).slice(0, first, columns).permute({1, 0}).split(0, 1).template promote<4>();
     const auto relative = add(device, matmul(device, q_heads, key_rows), bias_rows);
     const auto q_content = add(device, q_heads, view(content_bias).split(0, 1).template promote<4>());
-    const auto mixed =
-        softmax_attention(bias(relative_shift(relative, keys)) | scale_by(1 / std::sqrt(double(width))),
-                          when(options.causal, causal()), {.scale = 1})(device, q_content, k_heads, v_heads);
-    return out(device, merge_heads(device, mixed));
+    const auto attend = softmax_attention(bias(relative_shift(relative, keys)) | scale_by(1 / std::sqrt(double(width))),
+                                          when(options.causal, causal()), {.scale = 1});
+    return out(device, attend_heads(device, attend, q_content, k_heads, v_heads));
   }
 
   void check(Index channels, Index queries, Index keys) const {

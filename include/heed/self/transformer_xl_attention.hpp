@@ -4,10 +4,9 @@
 
 #include <cmath>
 
-#include "heed/attention/softmax_attention.hpp"
+#include "heed/attention/heads.hpp"
 #include "heed/block/concat.hpp"
 #include "heed/block/elementwise.hpp"
-#include "heed/block/heads.hpp"
 #include "heed/block/linear.hpp"
 #include "heed/block/matmul.hpp"
 #include "heed/block/relative_shift.hpp"
@@ -93,10 +92,9 @@ struct TransformerXlAttention {
     const auto q_position = add(device, split_heads(q_flat, heads), by_head(position_bias));
     const auto relative = matmul(device, q_position, by_distance);
     const double scale = 1 / std::sqrt(double(options.head_dim));
-    const auto mixed =
-        softmax_attention(bias(relative_shift(relative, keys)) | scale_by(scale), causal(), {.scale = 1})(
-            device, q_content, split_heads(k_flat, heads), split_heads(v_flat, heads));
-    return out(device, merge_heads(device, mixed));
+    const auto attend =
+        softmax_attention(bias(relative_shift(relative, keys)) | scale_by(scale), causal(), {.scale = 1});
+    return out(device, attend_heads(device, attend, q_content, split_heads(k_flat, heads), split_heads(v_flat, heads)));
   }
 
   // (M + 1, C), of the distances M .. 0.
