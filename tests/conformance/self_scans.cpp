@@ -3,6 +3,7 @@
 #include "heed/self/elementwise_gated_attention.hpp"
 #include "heed/self/gaussian_adaptive_attention.hpp"
 #include "heed/self/importance_factor.hpp"
+#include "heed/self/landmark_attention.hpp"
 #include "heed/self/taylor_attention.hpp"
 #include "registry.hpp"
 
@@ -78,12 +79,20 @@ void add_gaussian(Registry& add) {
   });
 }
 
+void add_landmark_attention(Registry& add) {
+  add("landmark_attention", []<class C>(C& c) {
+    const heed::LandmarkAttention op{{.scale = c.number_or_null("scale")}};
+    c.out("out", op(c.in(rank<4>, "q"), c.in(rank<4>, "k"), c.in(rank<4>, "v"), c.mask(rank<2>, "is_landmark")));
+  });
+}
+
 }  // namespace
 
 void add_self_scans(Registry& add) {
   add_scan<heed::ElementwiseGatedAttention>(add, "elementwise_gated_attention");
   add_scan<heed::TaylorAttention>(add, "taylor_attention");
   add_gaussian(add);
+  add_landmark_attention(add);
 }
 
 }  // namespace conformance
