@@ -17,6 +17,7 @@
 #include "heed/autodiff/embedding.hpp"
 #include "heed/autodiff/gather.hpp"
 #include "heed/autodiff/group_norm.hpp"
+#include "heed/autodiff/landmark.hpp"
 #include "heed/autodiff/linear.hpp"
 #include "heed/autodiff/linear_attention.hpp"
 #include "heed/autodiff/masked_fill.hpp"

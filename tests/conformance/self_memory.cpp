@@ -1,83 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adapters for the scans, gates, landmarks and memories of mechanisms/self.md.
-#include "heed/self/elementwise_gated_attention.hpp"
-#include "heed/self/gaussian_adaptive_attention.hpp"
-#include "heed/self/importance_factor.hpp"
+// Adapters for the memories of mechanisms/self.md.
+#include "heed/self/memory_as_context.hpp"
+#include "heed/self/memory_as_gate.hpp"
+#include "heed/self/memory_as_layer.hpp"
 #include "heed/self/neural_memory.hpp"
-#include "heed/self/taylor_attention.hpp"
 #include "registry.hpp"
 
 namespace conformance {
 
 namespace {
-
-template <template <class> class Op>
-void add_scan(Registry& add, const char* name) {
-  add(name, []<class C>(C& c) {
-    Op<Scalar<C>> op{{.num_heads = c.integer("num_heads"), .causal = c.flag("causal")}};
-    c.parameters(op);
-    c.out("out", op(c.in(rank<3>, "x")));
-  });
-}
-
-template <int R, class C>
-void run_gaussian_attention(C& c) {
-  heed::GaussianAdaptiveAttention<Scalar<C>> op{{.axis = int(c.integer("axis")),
-                                                 .num_heads = c.integer("num_heads"),
-                                                 .padding_value = c.number_or_null("padding_value"),
-                                                 .eps = c.number("eps")}};
-  c.parameters(op);
-  const auto result = op(c.in(rank<R>, "x"));
-  c.out("out", result.out);
-  c.out("weights", result.weights);
-}
-
-template <int R, class C>
-void run_gaussian_block(C& c) {
-  heed::GaussianAdaptiveBlock<Scalar<C>> op;
-  const auto axes = c.integers("axes"), heads = c.integers("num_heads");
-  for (std::size_t l = 0; l < axes.size(); ++l)
-    op.layer.push_back({{.axis = int(axes[l]),
-                         .num_heads = heads[l],
-                         .padding_value = c.number_or_null("padding_value"),
-                         .eps = c.number("eps")}});
-  c.parameters(op);
-  c.out("out", op(c.in(rank<R>, "x")));
-}
-
-// f(rank<R>) for the rank R of an input.
-template <class C, class F>
-void of_rank(C& c, std::string_view name, const F& f) {
-  switch (c.shape(name).size()) {
-    case 1: return f(rank<1>);
-    case 2: return f(rank<2>);
-    case 3: return f(rank<3>);
-    case 4: return f(rank<4>);
-    default: throw std::invalid_argument("an input of more axes than 4");
-  }
-}
-
-void add_gaussian(Registry& add) {
-  add("gaussian_adaptive_attention", []<class C>(C& c) {
-    of_rank(c, "x", [&]<int R>(RankTag<R>) {
-      if constexpr (R > 1) run_gaussian_attention<R>(c);
-    });
-  });
-  add("gaussian_adaptive_block", []<class C>(C& c) {
-    of_rank(c, "x", [&]<int R>(RankTag<R>) {
-      if constexpr (R > 1) run_gaussian_block<R>(c);
-    });
-  });
-  add("importance_factor", []<class C>(C& c) {
-    of_rank(c, "x", [&]<int R>(RankTag<R>) {
-      if (!c.flag("average")) {
-        c.out("importance", heed::importance_factor(c.in(rank<R>, "x")));
-      } else if constexpr (R > 1) {
-        c.out("importance", heed::importance_factor<true>(c.in(rank<R>, "x")));
-      }
-    });
-  });
-}
 
 heed::MemoryActivation memory_activation(const std::string& name) {
   if (name == "gelu") return heed::MemoryActivation::kGelu;
@@ -128,13 +59,39 @@ void add_neural_memory(Registry& add) {
   });
 }
 
+// What the three compositions share.
+template <class Op, class C>
+void run_titan(C& c, Op op) {
+  auto& options = op.options;
+  options.num_heads = c.integer("num_heads");
+  options.num_memory_heads = c.integer("num_memory_heads");
+  options.minibatch_size = c.integer("minibatch_size");
+  options.max_step = c.number("max_step");
+  make_layers(c, op.mem.memory, "mem.memory");
+  c.parameters(op);
+  c.out("out", op(c.in(rank<3>, "x")));
+}
+
+void add_compositions(Registry& add) {
+  add("memory_as_context", []<class C>(C& c) {
+    heed::MemoryAsContext<Scalar<C>> op;
+    op.options.segment_len = c.integer("segment_len");
+    if (c.text("segment_read") == "segment") op.options.segment_read = heed::MemoryRead::kSegment;
+    run_titan(c, op);
+  });
+  add("memory_as_gate", []<class C>(C& c) {
+    run_titan(c, heed::MemoryAsGate<Scalar<C>>{{.window_size = c.integer("window_size")}});
+  });
+  add("memory_as_layer", []<class C>(C& c) {
+    run_titan(c, heed::MemoryAsLayer<Scalar<C>>{{.window_size = c.integer("window_size")}});
+  });
+}
+
 }  // namespace
 
 void add_self_memory(Registry& add) {
-  add_scan<heed::ElementwiseGatedAttention>(add, "elementwise_gated_attention");
-  add_scan<heed::TaylorAttention>(add, "taylor_attention");
-  add_gaussian(add);
   add_neural_memory(add);
+  add_compositions(add);
 }
 
 }  // namespace conformance

@@ -4,8 +4,8 @@
 
 #include "heed/core/scratch.hpp"
 #include "heed/kernel/elementwise.hpp"
-#include "heed/kernel/gemm.hpp"
 #include "heed/kernel/row_access.hpp"
+#include "heed/kernel/triangle_product.hpp"
 #include "heed/scan/feature_map.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -16,31 +16,6 @@ struct LinearPlan {
   Index features = 0, chunk = 1;
   bool causal = true, parallel = false;
 };
-
-/// sum += a x for a (n, m), x (m, c), sum (n, c).
-template <Real T>
-void add_product(const DeviceRef& device, const View<const T, 2>& a, const View<const T, 2>& x, const View<T, 2>& sum) {
-  if (a.size(1) > 0)
-    kernel::gemm<kernel::Write::kAdd>(device, a, x.permute({1, 0}), View<const T, 1>(), sum);
-}
-
-/// The same for a (n, n) of which only the triangle with column <= row (or, upper, >= row) counts: the rest meets no
-/// element of x, so that NaN of a later token stays there. Blocks of 16 rows leave little to single rows.
-template <bool kUpper, Real T>
-void add_triangle(const DeviceRef& device, const View<const T, 2>& a, const View<const T, 2>& x,
-                  const View<T, 2>& sum) {
-  constexpr Index block = 16;
-  const Index n = a.size(0);
-  for (Index first = 0; first < n; first += block) {
-    const Index count = std::min(block, n - first), from = kUpper ? first + count : 0;
-    const Index others = kUpper ? n - from : first;
-    add_product<T>(device, a.slice(0, first, count).slice(1, from, others), x.slice(0, from, others),
-                   sum.slice(0, first, count));
-    for (Index i = first; i < first + count; ++i)
-      for (Index j = kUpper ? i : first; j < (kUpper ? first + count : i + 1); ++j)
-        kernel::add_multiple(a(i, j), x.at(j), x.stride(1), x.size(1), sum.at(i), sum.stride(1));
-  }
-}
 
 /// One head of linear_attention. q (N, D), k (M, D), v (M, Dv), start (F, Dv) or of null data for zeros.
 template <Real T, class Map>
@@ -65,7 +40,7 @@ struct LinearHead {
       const Matrix target = out.slice(0, row, count);
       for (Index i = 0; i < count; ++i)
         for (Index c = 0; c < target.size(1); ++c) target(i, c) = 0;
-      if (reads) add_product<T>(device, features(q.slice(0, row, count), phi), state, target);
+      if (reads) kernel::add_product<T>(device, features(q.slice(0, row, count), phi), state, target);
       if (pairs() > 0) {
         const Span span = keys_of(row, count);
         const Matrix w = dots(row, count, span, weights);
@@ -102,13 +77,13 @@ struct LinearHead {
       clear(d_state);
     }
     const auto queries_to_state = [&](Index row, Index count) {
-      add_product<T>(device, features(q.slice(0, row, count), phi).permute({1, 0}), d_out.slice(0, row, count),
+      kernel::add_product<T>(device, features(q.slice(0, row, count), phi).permute({1, 0}), d_out.slice(0, row, count),
                      d_state);
     };
     const auto keys_from_state = [&](Index row, Index count) {
       if (d_k.data) features_backward(k, row, count, product(v.slice(0, row, count), d_state, d_phi), d_k);
       if (d_v.data)
-        add_product<T>(device, features(k.slice(0, row, count), phi), d_state, d_v.slice(0, row, count));
+        kernel::add_product<T>(device, features(k.slice(0, row, count), phi), d_state, d_v.slice(0, row, count));
     };
     if (plan.causal && !plan.parallel) {
       for (Index row = (queries() - 1) / plan.chunk * plan.chunk; row >= 0 && queries() > 0; row -= plan.chunk) {
@@ -188,7 +163,7 @@ struct LinearHead {
   void add_keys(Index first, Index count, const Matrix& phi, const Matrix& state) const {
     for (Index row = first; row < first + count; row += plan.chunk) {
       const Index some = std::min(plan.chunk, first + count - row);
-      add_product<T>(device, features(k.slice(0, row, some), phi).permute({1, 0}), v.slice(0, row, some), state);
+      kernel::add_product<T>(device, features(k.slice(0, row, some), phi).permute({1, 0}), v.slice(0, row, some), state);
     }
   }
 
@@ -205,17 +180,17 @@ struct LinearHead {
   // sum += w x over the keys of the span; the last of them stand in the triangle where it is causal.
   void add_pairs(const Matrix& w, const Constant& x, const Span& span, const Matrix& sum) const {
     const Index square = plan.causal ? w.size(0) : 0, plain = span.count - square;
-    add_product<T>(device, w.slice(1, 0, plain), x.slice(0, span.first, plain), sum);
+    kernel::add_product<T>(device, w.slice(1, 0, plain), x.slice(0, span.first, plain), sum);
     if (square > 0)
-      add_triangle<false, T>(device, w.slice(1, plain, square), x.slice(0, span.first + plain, square), sum);
+      kernel::add_triangle<false, T>(device, w.slice(1, plain, square), x.slice(0, span.first + plain, square), sum);
   }
   // sum, over the keys, += w^T x of the rows.
   void add_pairs_to_keys(const Matrix& w, const Constant& x, const Span& span, const Matrix& sum) const {
     const Index square = plan.causal ? w.size(0) : 0, plain = span.count - square;
     const Constant across = w.permute({1, 0});
-    if (plain > 0) add_product<T>(device, across.slice(0, 0, plain), x, sum.slice(0, span.first, plain));
+    if (plain > 0) kernel::add_product<T>(device, across.slice(0, 0, plain), x, sum.slice(0, span.first, plain));
     if (square > 0)
-      add_triangle<true, T>(device, across.slice(0, plain, square), x, sum.slice(0, span.first + plain, square));
+      kernel::add_triangle<true, T>(device, across.slice(0, plain, square), x, sum.slice(0, span.first + plain, square));
   }
 
   void pairs_backward(Index row, Index count, const Constant& d_rows, const Matrix& w_memory, const Matrix& s_memory,

@@ -24,66 +24,31 @@ struct MemoryState {
   std::vector<X> momentum = {};
 };
 
-/// A memory M, a network of matrices memory0, memory1, .. that is written by gradient descent and read by queries.
-///
-///   heed::NeuralMemory<float> remember{{.minibatch_size = 16}};
-///   remember.memory = {w0, w1};                                       // (H, D, R), (H, R, D)
-///   auto [out, state] = remember(q, k, v, theta, alpha, eta);         // eta may be an empty tensor: no momentum
-///   auto more = remember(device, q2, k2, v2, theta2, alpha2, eta2, state);
-///
-/// q, k, v and out (B, H, N, D); theta (B, H, N) step sizes; alpha, forgetting, and eta, momentum (B, H, U), in [0, 1],
-/// U = floor(N / chunk_size); a default-made tensor as eta, of shape (0, 0, 0), means no momentum. memory{l} is (H, d_l, d_(l+1)), from d_0 = D to D again, used as u W: M(u) = u W_0, then for
-/// each further layer the activation and W_l. For each head, with M and momentum S carried in or initial:
-///
-/// 1. Every minibatch_size tokens, R <- M: the weights that gradients are taken at. 0: once.
-/// 2. A unit is chunk_size tokens. G = sum over them of theta_t times the gradient in R of sum_d (R(k_t) - v_t)_d^2, or
-///    of the mean over d.
-/// 3. After its last token S <- eta S - G, or -G without eta, and M <- (1 - alpha) M + S.
-/// 4. out_t = M(q_t), with M after token t. Tokens beyond the last unit only read.
-///
-/// Tokens are taken up to 64 at a time and no weights are made for one of them: within such a segment M is a combination
-/// of the first M, the first S and outer products, whose factors are those of two decay matrices. It costs
-/// O(N (sum of d_l d_(l+1)) + 64 N (sum of d_l)) time for minibatches from 64; shorter ones make shorter segments, and
-/// those of one token N steps one after the other. A sequence may be cut between calls at multiples of minibatch_size.
-/// Gradients go through the inner gradient steps. Throws heed::Error, before anything is written, for shapes and options
-/// that do not fit. The same bits for any number of threads.
-/// Source: Behrouz et al. 2024, Titans, eq. 8-18; lucidrains/titans-pytorch for the chunked form.
+/// X is a Tensor, or a Var where one of the inputs is one.
+template <class X>
+struct MemoryResult {
+  X out;
+  MemoryState<X> state;
+};
+
+struct NeuralMemoryOptions {
+  Index chunk_size = 1;
+  Index minibatch_size = 1;  ///< a multiple of chunk_size, or 0: all tokens
+  MemoryActivation activation = MemoryActivation::kGelu;
+  MemoryLoss loss_reduction = MemoryLoss::kSum;
+};
+
+namespace detail {
+
+/// NeuralMemory with its options and parameters, wherever those are kept.
 template <Real T>
-struct NeuralMemory {
-  struct Options {
-    Index chunk_size = 1;
-    Index minibatch_size = 1;  ///< a multiple of chunk_size, or 0: all tokens
-    MemoryActivation activation = MemoryActivation::kGelu;
-    MemoryLoss loss_reduction = MemoryLoss::kSum;
-  };
-  /// Tensors, or variables where one of the inputs is one.
-  template <class X>
-  struct Result {
-    X out;
-    MemoryState<X> state;
-  };
+struct NeuralMemoryRun {
+  const NeuralMemoryOptions& options;
+  const std::vector<Tensor<T, 3>>& memory;
 
-  Options options = {};
-  std::vector<Tensor<T, 3>> memory = {};
-
-  template <class F>
-  void for_each_parameter(F&& f) {
-    for (std::size_t l = 0; l < memory.size(); ++l) f("memory" + std::to_string(l), memory[l]);
-  }
-
-  template <Operand Q, Operand K, Operand V, Operand Theta, Operand Alpha, Operand Eta>
-  auto operator()(const Q& q, const K& k, const V& v, const Theta& theta, const Alpha& alpha, const Eta& eta) const {
-    return (*this)(DeviceRef(), q, k, v, theta, alpha, eta);
-  }
-  template <Device D, Operand Q, Operand K, Operand V, Operand Theta, Operand Alpha, Operand Eta>
-  auto operator()(const D& device, const Q& q, const K& k, const V& v, const Theta& theta, const Alpha& alpha,
-                  const Eta& eta) const {
-    using X = decltype(make_output<T, 4>(kName, {}, q, k, v, theta, alpha, eta));
-    return (*this)(device, q, k, v, theta, alpha, eta, MemoryState<X>());
-  }
   template <Device D, Operand Q, Operand K, Operand V, Operand Theta, Operand Alpha, Operand Eta, class X>
-  auto operator()(const D& device, const Q& q, const K& k, const V& v, const Theta& theta, const Alpha& alpha,
-                  const Eta& eta, const MemoryState<X>& state) const {
+  MemoryResult<X> operator()(const D& device, const Q& q, const K& k, const V& v, const Theta& theta,
+                             const Alpha& alpha, const Eta& eta, const MemoryState<X>& state) const {
     static_assert(kOperandRank<Q> == 4 && kOperandRank<Theta> == 3,
                   "heed::NeuralMemory: q, k and v are (B, H, N, D), theta (B, H, N), alpha and eta (B, H, U)");
     const bool momentum = sizes_of(eta)[0] > 0 || state.momentum.size() > 0;
@@ -124,11 +89,10 @@ struct NeuralMemory {
       }
       t += count;
     }
-    return Result<X>{std::move(out), std::move(now)};
+    return {std::move(out), std::move(now)};
   }
 
-  /// M(q) of a state, or of the initial memory for an empty one, without writing: q (B, H, N, D).
-  template <Device D, Operand Q, class X>
+  template <class D, Operand Q, class X>
   X read(const D& device, const Q& q, const MemoryState<X>& state) const {
     X u = contiguous(device, q);
     for (std::size_t l = 0; l < memory.size(); ++l) {
@@ -303,6 +267,66 @@ struct NeuralMemory {
       check_state(state.memory, "memory");
       check_state(state.momentum, "momentum");
     }
+  }
+};
+
+}  // namespace detail
+
+/// A memory M, a network of matrices memory0, memory1, .. that is written by gradient descent and read by queries.
+///
+///   heed::NeuralMemory<float> remember{{.minibatch_size = 16}};
+///   remember.memory = {w0, w1};                                       // (H, D, R), (H, R, D)
+///   auto [out, state] = remember(q, k, v, theta, alpha, eta);         // eta may be an empty tensor: no momentum
+///   auto more = remember(device, q2, k2, v2, theta2, alpha2, eta2, state);
+///
+/// q, k, v and out (B, H, N, D); theta (B, H, N) step sizes; alpha, forgetting, and eta, momentum (B, H, U), in [0, 1],
+/// U = floor(N / chunk_size); a default-made tensor as eta, of shape (0, 0, 0), means no momentum. memory{l} is (H, d_l, d_(l+1)), from d_0 = D to D again, used as u W: M(u) = u W_0, then for
+/// each further layer the activation and W_l. For each head, with M and momentum S carried in or initial:
+///
+/// 1. Every minibatch_size tokens, R <- M: the weights that gradients are taken at. 0: once.
+/// 2. A unit is chunk_size tokens. G = sum over them of theta_t times the gradient in R of sum_d (R(k_t) - v_t)_d^2, or
+///    of the mean over d.
+/// 3. After its last token S <- eta S - G, or -G without eta, and M <- (1 - alpha) M + S.
+/// 4. out_t = M(q_t), with M after token t. Tokens beyond the last unit only read.
+///
+/// Tokens are taken up to 64 at a time and no weights are made for one of them: within such a segment M is a combination
+/// of the first M, the first S and outer products, whose factors are those of two decay matrices. It costs
+/// O(N (sum of d_l d_(l+1)) + 64 N (sum of d_l)) time for minibatches from 64; shorter ones make shorter segments, and
+/// those of one token N steps one after the other. A sequence may be cut between calls at multiples of minibatch_size.
+/// Gradients go through the inner gradient steps. Throws heed::Error, before anything is written, for shapes and options
+/// that do not fit. The same bits for any number of threads.
+/// Source: Behrouz et al. 2024, Titans, eq. 8-18; lucidrains/titans-pytorch for the chunked form.
+template <Real T>
+struct NeuralMemory {
+  using Options = NeuralMemoryOptions;
+
+  Options options = {};
+  std::vector<Tensor<T, 3>> memory = {};
+
+  template <class F>
+  void for_each_parameter(F&& f) {
+    for (std::size_t l = 0; l < memory.size(); ++l) f("memory" + std::to_string(l), memory[l]);
+  }
+
+  template <Operand Q, Operand K, Operand V, Operand Theta, Operand Alpha, Operand Eta>
+  auto operator()(const Q& q, const K& k, const V& v, const Theta& theta, const Alpha& alpha, const Eta& eta) const {
+    return (*this)(DeviceRef(), q, k, v, theta, alpha, eta);
+  }
+  template <Device D, Operand Q, Operand K, Operand V, Operand Theta, Operand Alpha, Operand Eta>
+  auto operator()(const D& device, const Q& q, const K& k, const V& v, const Theta& theta, const Alpha& alpha,
+                  const Eta& eta) const {
+    using X = decltype(make_output<T, 4>({}, {}, q, k, v, theta, alpha, eta));
+    return (*this)(device, q, k, v, theta, alpha, eta, MemoryState<X>());
+  }
+  template <Device D, Operand Q, Operand K, Operand V, Operand Theta, Operand Alpha, Operand Eta, class X>
+  auto operator()(const D& device, const Q& q, const K& k, const V& v, const Theta& theta, const Alpha& alpha,
+                  const Eta& eta, const MemoryState<X>& state) const {
+    return detail::NeuralMemoryRun<T>{options, memory}(device, q, k, v, theta, alpha, eta, state);
+  }
+  /// M(q) of a state, or of the initial memory for an empty one, without writing: q (B, H, N, D).
+  template <Device D, Operand Q, class X>
+  X read(const D& device, const Q& q, const MemoryState<X>& state) const {
+    return detail::NeuralMemoryRun<T>{options, memory}.read(device, q, state);
   }
 };
 
