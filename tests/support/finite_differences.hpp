@@ -2,6 +2,7 @@
 // Gradients on a tape against central differences.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -99,9 +100,9 @@ class GradientCheck {
   };
 
   static bool same_bits(const std::vector<std::vector<double>>& a, const std::vector<std::vector<double>>& b) {
-    for (std::size_t i = 0; i < a.size(); ++i)
-      if (std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(double)) != 0) return false;
-    return a.size() == b.size();
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+      return x.size() == y.size() && (x.empty() || std::memcmp(x.data(), y.data(), x.size() * sizeof(double)) == 0);
+    });
   }
 
   template <int Rank>
