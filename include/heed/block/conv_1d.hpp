@@ -24,7 +24,8 @@ struct Conv1dOptions {
 /// out(b, o, i) = bias(o) + sum over the channels c of o's group and the taps u of
 /// weight(o, c, u) x(b, c, i stride - padding + u dilation), 0 outside.
 ///
-/// x (B, Ci, N), weight (Co, Ci / groups, k), bias (Co) or empty, out (B, Co, N'); all else, gradients too, as conv_2d.
+/// x (B, Ci, N), weight (Co, Ci / groups, k), bias (Co) or empty, out (B, Co, N'); all else as conv_2d.
+/// Gradient: of the blocks that it is made of.
 template <Device D, Operand X, Operand W, Operand B>
 auto conv_1d(const D& device, const X& x, const W& weight, const B& bias, const Conv1dOptions& options = {}) {
   static_assert(kOperandRank<X> == 3 && kOperandRank<W> == 3,
@@ -47,8 +48,8 @@ auto conv_1d(const X& x, const W& weight, const B& bias, const Conv1dOptions& op
   return conv_1d(DeviceRef(), x, weight, bias, options);
 }
 
-/// out(b, o, i, j) = bias(o) + sum over c of weight(o, c) x(b, c, i, j): linear over the channels of a map (B, Ci, h, w)
-/// or of (B, Ci, N), as conv_2d with a kernel of one position; of a single position, as linear.
+/// out(b, o, i, j) = bias(o) + sum over c of weight(o, c) x(b, c, i, j): linear over the channels of a map (B, Ci, h,
+/// w) or of (B, Ci, N), as conv_2d with a kernel of one position; of a single position, as linear.
 template <Device D, Operand X, Operand W, Operand B>
 auto conv_channels(const D& device, const X& x, const W& weight, const B& bias) {
   static_assert((kOperandRank<X> == 3 || kOperandRank<X> == 4) && kOperandRank<W> == 2,

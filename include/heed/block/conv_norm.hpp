@@ -10,6 +10,7 @@ namespace heed::inline HEED_ISA {
 
 /// BN(conv(x)): weight and bias of Layer (Conv2d, ConvChannels, ...) and bn.{weight,bias,mean,var}; the options of a
 /// convolution are those of `conv`.
+/// Gradient: of the blocks that it is made of.
 template <Storage T, template <Storage> class Layer = Conv2d>
 struct ConvNorm {
   Layer<T> conv = {};

@@ -2,13 +2,14 @@
 // softmax over any axis.
 #pragma once
 
-#include "heed/core/operand.hpp"
 #include "heed/block/softmax.hpp"
+#include "heed/core/operand.hpp"
 
 namespace heed::inline HEED_ISA {
 
 /// softmax<Axis>(x): softmax over an axis that need not be the last one. The result has x's shape; of a variable that
-/// axis is the last one in memory. All else, gradients too, as softmax.
+/// axis is the last one in memory. All else as softmax.
+/// Gradient: of the blocks that it is made of.
 template <int Axis, Device D, Operand X>
 auto softmax(const D& device, const X& x) {
   constexpr int rank = kOperandRank<X>;
