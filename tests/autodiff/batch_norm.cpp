@@ -34,8 +34,8 @@ TEMPLATE_TEST_CASE("batch_norm by stored statistics", "", float, double) {
       for (Index c = 0; c < 5; ++c)
         for (Index i = 0; i < 7; ++i)
           for (Index j = 0; j < 9; ++j)
-            want(b, c, i, j) = (double(x(b, c, i, j)) - double(layer.mean(c))) / std::sqrt(double(layer.var(c)) + 1e-5) *
-                                   (affine ? double(layer.weight(c)) : 1) +
+            want(b, c, i, j) = (double(x(b, c, i, j)) - double(layer.mean(c))) /
+                                   std::sqrt(double(layer.var(c)) + 1e-5) * (affine ? double(layer.weight(c)) : 1) +
                                (affine ? double(layer.bias(c)) : 0);
     CHECK(error_of(y, want) < 1e-6);
     const Tensor<T, 2> row = layer(heed::view(x).select(3, 8).select(2, 6));

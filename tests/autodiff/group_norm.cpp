@@ -43,8 +43,8 @@ TEMPLATE_TEST_CASE("group_norm over channels and positions of a group", "", floa
   }
   CHECK_THROWS_WITH(heed::group_norm(x, 4, Tensor<T, 1>(), Tensor<T, 1>()),
                     "group_norm: groups must divide the 6 channels of x, got 4");
-  const Tensor<T, 3> one = heed::group_norm(Tensor<T, 3>(random_tensor<T, 3>({1, 6, 1}, 1)), 6, Tensor<T, 1>(),
-                                            random_tensor<T, 1>({6}, 3));
+  const Tensor<T, 3> one =
+      heed::group_norm(Tensor<T, 3>(random_tensor<T, 3>({1, 6, 1}, 1)), 6, Tensor<T, 1>(), random_tensor<T, 1>({6}, 3));
   CHECK(error_of(heed::view(one).select(2, 0).select(0, 0), random_tensor<T, 1>({6}, 3)) == 0);
 }
 
@@ -64,7 +64,6 @@ TEST_CASE("Gradients of group_norm and layer_norm_channels") {
   }
   auto x = random_tensor<double, 3>({2, 5, 3}, 1);
   auto weight = random_tensor<double, 1>({5}, 2), bias = random_tensor<double, 1>({5}, 3);
-  check_gradients(
-      [](auto&, const auto& v, const auto& w, const auto& b) { return heed::layer_norm_channels(v, w, b); }, x, weight,
-      bias);
+  check_gradients([](auto&, const auto& v, const auto& w, const auto& b) { return heed::layer_norm_channels(v, w, b); },
+                  x, weight, bias);
 }

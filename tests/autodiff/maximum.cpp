@@ -32,10 +32,11 @@ TEMPLATE_TEST_CASE("max keeps the axes that it runs over with size 1", "", float
   CHECK(error_of(heed::max(x, {0, 2}), naive(true, false, true, false)) == 0);
   CHECK(error_of(heed::max(x, {1, 3}), naive(false, true, false, true)) == 0);
   CHECK(error_of(heed::max(x, {0, 1, 2, 3}), naive(true, true, true, true)) == 0);
-  CHECK(error_of(heed::max(heed::view(x).permute({3, 0, 2, 1}), {0, 2}).size() > 0
-                     ? heed::max(heed::view(x).permute({3, 0, 2, 1}), {0, 2}).shuffle(std::array<int, 4>{1, 3, 2, 0}).eval()
-                     : Tensor<T, 4>(),
-                 naive(false, false, true, true)) == 0);
+  CHECK(error_of(
+            heed::max(heed::view(x).permute({3, 0, 2, 1}), {0, 2}).size() > 0
+                ? heed::max(heed::view(x).permute({3, 0, 2, 1}), {0, 2}).shuffle(std::array<int, 4>{1, 3, 2, 0}).eval()
+                : Tensor<T, 4>(),
+            naive(false, false, true, true)) == 0);
   auto poisoned = x;
   poisoned(1, 2, 1, 40) = T(kNaN);
   CHECK(std::isnan(float(heed::max(poisoned, {2, 3})(1, 2, 0, 0))));

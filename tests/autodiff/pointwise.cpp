@@ -37,9 +37,9 @@ TEST_CASE("A function of three tensors that broadcast") {
   const MultiplyAdd f{0.5};
   const Tensor<double, 4> y = heed::pointwise(f, Eigen::DefaultDevice(), a, b, c);
   for (Index i = 0; i < 5; ++i) CHECK(y(1, 2, 3, i) == Approx(a(1, 2, 3, i) * b(2, 0, 0) + 0.5 * c(1, 0, 3, 0)));
-  check_gradients(
-      [&](auto&, const auto& u, const auto& v, const auto& w) { return heed::pointwise(f, heed::DeviceRef(), u, v, w); },
-      a, b, c);
+  check_gradients([&](auto&, const auto& u, const auto& v,
+                      const auto& w) { return heed::pointwise(f, heed::DeviceRef(), u, v, w); },
+                  a, b, c);
   const auto total = heed::pointwise_sum(f, Eigen::DefaultDevice(), {1, 3}, a, b, c);
   const auto want = heed::sum(y, {1, 3});
   REQUIRE(heed::const_view(total).sizes == heed::const_view(want).sizes);

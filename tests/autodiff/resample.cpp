@@ -98,8 +98,8 @@ TEST_CASE("Resizing reads where it says") {
 TEST_CASE("Maps of channels last, and storage of 16 bits") {
   const auto last = random_tensor<float, 4>({2, 6, 9, 3}, 1);
   const auto map = heed::view(last).permute({0, 3, 1, 2});
-  const Tensor<float, 4> plain = heed::view(last).count() ? Tensor<float, 4>(last.shuffle(std::array<int, 4>{0, 3, 1, 2}))
-                                                          : Tensor<float, 4>();
+  const Tensor<float, 4> plain =
+      heed::view(last).count() ? Tensor<float, 4>(last.shuffle(std::array<int, 4>{0, 3, 1, 2})) : Tensor<float, 4>();
   CHECK(error_of(heed::average_pool(map, {.kernel = {3, 2}}), heed::average_pool(plain, {.kernel = {3, 2}})) == 0);
   CHECK(error_of(heed::max_pool(map, {.kernel = {3, 2}}), heed::max_pool(plain, {.kernel = {3, 2}})) == 0);
   CHECK(error_of(heed::resize_bilinear(map, {5, 11}), heed::resize_bilinear(plain, {5, 11})) == 0);

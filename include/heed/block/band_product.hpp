@@ -29,9 +29,9 @@ void for_each_in_band(Index batch, Index channels, const std::array<Index, 2>& w
 
 }  // namespace detail
 
-/// out(b, c) = sum over j of weight(c, j) z(b, c + j - (k - 1) / 2), z being 0 outside of the channels: z (B, C), weight
-/// (C, k), or (1, k) for all channels, with odd k, which may exceed C. Taps in order, on the calling thread. Throws
-/// heed::Error for shapes that do not fit. Time O(B C k).
+/// out(b, c) = sum over j of weight(c, j) z(b, c + j - (k - 1) / 2), z being 0 outside of the channels: z (B, C),
+/// weight (C, k), or (1, k) for all channels, with odd k, which may exceed C. Taps in order, on the calling thread.
+/// Throws heed::Error for shapes that do not fit. Time O(B C k).
 ///
 /// Gradient: of z and weight, band_product_backward.
 template <TensorLike Z, TensorLike W, TensorLike O>

@@ -47,8 +47,8 @@ auto conv_1d(const X& x, const W& weight, const B& bias, const Conv1dOptions& op
   return conv_1d(DeviceRef(), x, weight, bias, options);
 }
 
-/// out(b, o, i, j) = bias(o) + sum over c of weight(o, c) x(b, c, i, j): linear over the channels of a map (B, Ci, h, w)
-/// or of (B, Ci, N), as conv_2d with a kernel of one position; of a single position, as linear.
+/// out(b, o, i, j) = bias(o) + sum over c of weight(o, c) x(b, c, i, j): linear over the channels of a map (B, Ci, h,
+/// w) or of (B, Ci, N), as conv_2d with a kernel of one position; of a single position, as linear.
 template <Device D, Operand X, Operand W, Operand B>
 auto conv_channels(const D& device, const X& x, const W& weight, const B& bias) {
   static_assert((kOperandRank<X> == 3 || kOperandRank<X> == 4) && kOperandRank<W> == 2,

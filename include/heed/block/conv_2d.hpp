@@ -37,8 +37,8 @@ inline void check_conv_options(std::string_view where, const ConvOptions& option
   require(options.groups > 0, where, "groups must be 1 or more, got ", options.groups);
 }
 
-inline std::array<Index, 4> conv_2d_sizes(const std::array<Index, 4>& x, const std::array<Index, 4>& weight,
-                                          Index bias, const ConvOptions& options) {
+inline std::array<Index, 4> conv_2d_sizes(const std::array<Index, 4>& x, const std::array<Index, 4>& weight, Index bias,
+                                          const ConvOptions& options) {
   constexpr std::string_view where = "conv_2d";
   check_conv_options(where, options);
   require(weight[0] % options.groups == 0 && weight[1] * options.groups == x[1], where,
@@ -100,8 +100,8 @@ void conv_2d(const D& device, const X& x, const W& weight, const B& bias, const 
                          target);
   } else {
     kernel::convolve<kernel::Write::kAssign, T>(device, input, weights, biases,
-                                                detail::make_taps(frame, w.size(2), w.size(3), options),
-                                                options.groups, target);
+                                                detail::make_taps(frame, w.size(2), w.size(3), options), options.groups,
+                                                target);
   }
 }
 template <Device D, TensorLike X, TensorLike W, TensorLike B>
@@ -134,12 +134,12 @@ void conv_2d_backward(const D& device, const View<const T, 4>& x, const View<con
       kernel::convolve_transposed<kernel::Write::kAdd, T>(device, incoming, weight, nullptr, steps, options.groups,
                                                           d_x);
     if (d_weight.data)
-      kernel::convolve_weights<T>(device, x, incoming, detail::make_taps(frame, weight.size(2), weight.size(3), options),
-                                  options.groups, d_weight);
+      kernel::convolve_weights<T>(device, x, incoming,
+                                  detail::make_taps(frame, weight.size(2), weight.size(3), options), options.groups,
+                                  d_weight);
   }
   if (d_bias.data)
-    kernel::copy<kernel::Write::kAdd>(device, d_out,
-                                      View<T, 4>(d_bias.data, d_out.sizes, {0, d_bias.stride(0), 0, 0}));
+    kernel::copy<kernel::Write::kAdd>(device, d_out, View<T, 4>(d_bias.data, d_out.sizes, {0, d_bias.stride(0), 0, 0}));
 }
 
 /// A convolution layer: weight (Co, Ci / groups, kh, kw), bias (Co) or empty.

@@ -14,8 +14,8 @@ inline std::array<Index, 4> conv_transpose_2d_sizes(const std::array<Index, 4>& 
   constexpr std::string_view where = "conv_transpose_2d";
   check_conv_options(where, options);
   require(weight[0] == x[1] && weight[0] % options.groups == 0, where,
-          "weight must have shape (Ci, Co / groups, kh, kw) with Ci = ", x[1], ", a multiple of groups = ",
-          options.groups, ", got ", shape_text(weight));
+          "weight must have shape (Ci, Co / groups, kh, kw) with Ci = ", x[1],
+          ", a multiple of groups = ", options.groups, ", got ", shape_text(weight));
   std::array<Index, 4> sizes{x[0], weight[1] * options.groups, 0, 0};
   require(bias == 0 || bias == sizes[1], where, "bias must be empty or have shape (", sizes[1], "), got (", bias, ")");
   for (std::size_t axis = 0; axis < 2; ++axis) {
@@ -24,8 +24,8 @@ inline std::array<Index, 4> conv_transpose_2d_sizes(const std::array<Index, 4>& 
             shape_text(output_padding));
     sizes[axis + 2] = (x[axis + 2] - 1) * options.stride[axis] - 2 * options.padding[axis] +
                       options.dilation[axis] * (weight[axis + 2] - 1) + output_padding[axis] + 1;
-    require(x[axis + 2] > 0 && weight[axis + 2] > 0 && sizes[axis + 2] > 0, where, "no output is left of ",
-            x[axis + 2], " positions and a kernel of ", weight[axis + 2], " with a padding of ", options.padding[axis]);
+    require(x[axis + 2] > 0 && weight[axis + 2] > 0 && sizes[axis + 2] > 0, where, "no output is left of ", x[axis + 2],
+            " positions and a kernel of ", weight[axis + 2], " with a padding of ", options.padding[axis]);
   }
   return sizes;
 }
@@ -36,8 +36,9 @@ inline std::array<Index, 4> conv_transpose_2d_sizes(const std::array<Index, 4>& 
 /// the positions (i, j) with i stride - padding + u dilation = y, and likewise x', of weight(c, o, u, v) x(b, c, i, j).
 ///
 /// x (B, Ci, h, w), weight (Ci, Co / groups, kh, kw), bias (Co) or empty, out (B, Co, h', w') with
-/// h' = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1. Any strides and storage. Throws heed::Error
-/// for shapes and options that do not fit. Time O(B Ci h w Co / groups kh kw); the same bits for any number of threads.
+/// h' = (h - 1) stride - 2 padding + dilation (kh - 1) + output_padding + 1. Any strides and storage. Throws
+/// heed::Error for shapes and options that do not fit. Time O(B Ci h w Co / groups kh kw); the same bits for any number
+/// of threads.
 ///
 /// Gradient: of x, weight and bias, conv_transpose_2d_backward.
 template <Device D, TensorLike X, TensorLike W, TensorLike B, TensorLike O>
@@ -47,9 +48,9 @@ void conv_transpose_2d(const D& device, const X& x, const W& weight, const B& bi
   const auto input = const_view(x);
   const auto w = const_view(weight);
   const auto target = view(out);
-  require_shape("conv_transpose_2d", "out", target.sizes,
-                detail::conv_transpose_2d_sizes(input.sizes, w.sizes, const_view(bias).size(0), options,
-                                                output_padding));
+  require_shape(
+      "conv_transpose_2d", "out", target.sizes,
+      detail::conv_transpose_2d_sizes(input.sizes, w.sizes, const_view(bias).size(0), options, output_padding));
   ScratchFrame frame;
   kernel::convolve_transposed<kernel::Write::kAssign, T>(device, input, w,
                                                          kernel::optional_values<T>(frame, const_view(bias)),
@@ -85,8 +86,7 @@ void conv_transpose_2d_backward(const D& device, const View<const T, 4>& x, cons
     kernel::convolve_weights<T>(device, d_out, View<const T, 4>(kernel::contiguous_values<T>(frame, x), x.sizes), taps,
                                 options.groups, d_weight);
   if (d_bias.data)
-    kernel::copy<kernel::Write::kAdd>(device, d_out,
-                                      View<T, 4>(d_bias.data, d_out.sizes, {0, d_bias.stride(0), 0, 0}));
+    kernel::copy<kernel::Write::kAdd>(device, d_out, View<T, 4>(d_bias.data, d_out.sizes, {0, d_bias.stride(0), 0, 0}));
 }
 
 /// A transposed convolution layer: weight (Ci, Co / groups, kh, kw), bias (Co) or empty.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // gate: a map times factors that broadcast over it, and the parts that gates are made of. A gate squeezes its source to
-// a few numbers (mean, max, pointwise_sum), excites them (a small network and a sigmoid), and applies them: it reads its
-// map twice and writes it once, with nothing of the map's size in between.
+// a few numbers (mean, max, pointwise_sum), excites them (a small network and a sigmoid), and applies them: it reads
+// its map twice and writes it once, with nothing of the map's size in between.
 #pragma once
 
 #include "heed/block/activation.hpp"

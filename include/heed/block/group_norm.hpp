@@ -34,10 +34,9 @@ View<U, Rank - 1> group_of(const View<U, Rank>& x, Index groups, Index unit) {
 /// out = (x - mean) / sqrt(variance + eps) * weight + bias, with the mean and the variance (of all, not of a sample)
 /// over the channels of a group and all positions: x (B, C, ...), weight and bias (C) or empty, out as x.
 ///
-/// Group g holds channels g C / groups to (g + 1) C / groups. Any rank from 2, strides and storage; out may be x. Throws
-/// heed::Error for shapes that do not fit. Time O(x), two passes over a group; a group has the same bits in any batch
-/// and for any device. Gradient: of x, weight and bias, group_norm_backward.
-/// Source: Wu and He 2018.
+/// Group g holds channels g C / groups to (g + 1) C / groups. Any rank from 2, strides and storage; out may be x.
+/// Throws heed::Error for shapes that do not fit. Time O(x), two passes over a group; a group has the same bits in any
+/// batch and for any device. Gradient: of x, weight and bias, group_norm_backward. Source: Wu and He 2018.
 template <Device D, TensorLike X, TensorLike W, TensorLike B, TensorLike O>
 void group_norm(const D& device, const X& x, Index groups, const W& weight, const B& bias, double eps, O&& out) {
   using T = Compute<ScalarOf<X>>;
@@ -71,8 +70,7 @@ void group_norm(const D& device, const X& x, Index groups, const W& weight, cons
       });
     }
     if (!in_place)
-      kernel::copy<kernel::Write::kAssign>(Eigen::DefaultDevice(),
-                                           View<const T, kRankOf<X> - 1>(made, to.sizes), to);
+      kernel::copy<kernel::Write::kAssign>(Eigen::DefaultDevice(), View<const T, kRankOf<X> - 1>(made, to.sizes), to);
   });
 }
 template <Device D, TensorLike X, TensorLike W, TensorLike B>
@@ -99,7 +97,7 @@ void group_norm_backward(const D& device, const View<const T, Rank>& x, Index gr
   const T* const w = kernel::optional_values<T>(shared, weight);
   const Index all = x.size(1), channels = all / groups, count = x.count() / x.size(0) / groups;
   const Index positions = count / channels;
-  T* const along = shared.take<T>(x.size(0) * all);    // per image and channel, the sum of d_out * n
+  T* const along = shared.take<T>(x.size(0) * all);     // per image and channel, the sum of d_out * n
   T* const straight = shared.take<T>(x.size(0) * all);  // and of d_out
   parallel_for(device, x.size(0) * groups, [&](Index unit) {
     ScratchFrame frame;
@@ -115,8 +113,8 @@ void group_norm_backward(const D& device, const View<const T, Rank>& x, Index gr
       along[first + c] = kernel::detail::sum_lanes<T>(positions, [&](Index i, auto lanes) {
         return kernel::load_lanes<T>(d + i, lanes) * ((kernel::load_lanes<T>(v + i, lanes) - mean) * scale);
       });
-      straight[first + c] =
-          kernel::detail::sum_lanes<T>(positions, [&](Index i, auto lanes) { return kernel::load_lanes<T>(d + i, lanes); });
+      straight[first + c] = kernel::detail::sum_lanes<T>(
+          positions, [&](Index i, auto lanes) { return kernel::load_lanes<T>(d + i, lanes); });
       const T by_weight = w ? w[first % all + c] : T(1);
       shift += by_weight * straight[first + c];
       slope += by_weight * along[first + c];

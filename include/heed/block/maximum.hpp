@@ -21,8 +21,8 @@ std::array<Index, Rank> maximum_sizes(const std::array<Index, Rank>& sizes, cons
 }  // namespace detail
 
 /// out = the largest of x over some axes, which stay with size 1: max(x, {2, 3}); NaN if there is one. Any strides and
-/// storage; the result has x's type. Throws heed::Error for an axis that is not there or is empty. The same bits for any
-/// device.
+/// storage; the result has x's type. Throws heed::Error for an axis that is not there or is empty. The same bits for
+/// any device.
 ///
 /// Gradient: of x, max_backward: to the first of the largest, in row-major order.
 template <Device D, TensorLike X, std::size_t Count>
@@ -43,8 +43,8 @@ template <Device D, Real T, int Rank>
 void max_backward(const D& device, const View<const T, Rank>& x, const View<const T, Rank>& out,
                   const View<const T, Rank>& d_out, const View<T, Rank>& d_x) {
   if (!d_x.data) return;
-  kernel::maximum_backward<T>(device, x, out.broadcast(x.sizes, "max", "out"),
-                              d_out.broadcast(x.sizes, "max", "d_out"), d_x);
+  kernel::maximum_backward<T>(device, x, out.broadcast(x.sizes, "max", "out"), d_out.broadcast(x.sizes, "max", "d_out"),
+                              d_x);
 }
 
 }  // namespace heed::inline HEED_ISA

@@ -52,9 +52,9 @@ void pointwise_sum_into(const F& f, const D& device, const View<UO, Rank>& out,
 ///     template <int Operand, Real T> Batch<T> gradient(Batch<T> d, Batch<T> x, Batch<T> g) const;
 ///   };
 ///
-/// Any strides and storage, computed in double for double and in float for the rest; the result has the first one's type.
-/// Throws heed::Error for shapes that do not broadcast. Every tensor is read once and nothing of the size of the result
-/// is made beside it; the same bits for any number of threads.
+/// Any strides and storage, computed in double for double and in float for the rest; the result has the first one's
+/// type. Throws heed::Error for shapes that do not broadcast. Every tensor is read once and nothing of the size of the
+/// result is made beside it; the same bits for any number of threads.
 ///
 /// Gradient: of all operands, pointwise_backward, summed over the axes that were broadcast.
 template <class F, Device D, TensorLike O, TensorLike... X>
@@ -105,8 +105,8 @@ auto pointwise_sum(const F& f, const D& device, const int (&axes)[Count], const 
 
 /// The gradients of pointwise_sum, as pointwise_backward of a d_out that is the same along the summed axes.
 template <class F, Device D, Real T, int Rank, class... DX, int... Ranks>
-void pointwise_sum_backward(const F& f, const D& device, const View<const T, Rank>& d_out,
-                            const std::tuple<DX...>& d_x, const View<const T, Ranks>&... x) {
+void pointwise_sum_backward(const F& f, const D& device, const View<const T, Rank>& d_out, const std::tuple<DX...>& d_x,
+                            const View<const T, Ranks>&... x) {
   const auto sizes = detail::pointwise_sizes(F::kName, x...);
   pointwise_backward(f, device, d_out.broadcast(sizes, F::kName, "d_out"), d_x, x...);
 }

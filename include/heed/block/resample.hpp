@@ -124,7 +124,8 @@ std::array<Index, 4> resample_sizes(const Method& method, const std::array<Index
 
 /// out(b, c, i, j) = sum over a window of rows u and one of columns v of weights(i, u) weights'(j, v) x(b, c, u, v):
 /// x (B, C, h, w), out (B, C, h', w'), by one of
-/// - average_pool(x, {.kernel, .stride, .padding, .include_padding}): h' = floor((h + 2 padding - kernel) / stride) + 1;
+/// - average_pool(x, {.kernel, .stride, .padding, .include_padding}): h' = floor((h + 2 padding - kernel) / stride) +
+/// 1;
 /// - adaptive_average_pool(x, {h', w'}): cell i covers floor(i h / h') up to, not including, ceil((i + 1) h / h');
 /// - resize_nearest(x, {h', w'}): input floor(i h / h');
 /// - resize_bilinear(x, {h', w'}, align_corners): input max(0, (i + 0.5) h / h' - 0.5), or i (h - 1) / (h' - 1).

@@ -2,8 +2,8 @@
 // softmax over any axis.
 #pragma once
 
-#include "heed/core/operand.hpp"
 #include "heed/block/softmax.hpp"
+#include "heed/core/operand.hpp"
 
 namespace heed::inline HEED_ISA {
 
