@@ -11,6 +11,8 @@
 #include <catch2/matchers/catch_matchers.hpp>
 #include <catch2/matchers/catch_matchers_exception.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
+
+using Catch::Approx;  // where version 2 has it
 #else
 #include <catch2/catch.hpp>
 #endif

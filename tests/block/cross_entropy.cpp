@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "catch.hpp"
+#include "support/allocations.hpp"
 #include "support/central_differences.hpp"
 #include "support/reference.hpp"
 
@@ -135,4 +136,20 @@ TEST_CASE("cross_entropy refuses targets outside of the classes and shapes that 
                     "cross_entropy: target 5 (number 1) is outside of the classes 0 .. 4");
   CHECK_THROWS_WITH(heed::cross_entropy(x, three),
                     "cross_entropy: targets must have the axes of logits but the last, (2, 5), got (3)");
+}
+
+TEST_CASE("cross_entropy into memory of the caller allocates nothing after the first call") {
+  const auto x = random_tensor<float, 2>({40, 63}, 1);
+  const auto targets = some_targets(40, 63);
+  Tensor<float, 1> out(1);
+  Tensor<float, 2> d(40, 63);
+  d.setZero();
+  const auto run = [&] {
+    heed::cross_entropy(kHere, x, targets, {}, out);
+    heed::cross_entropy_backward(kHere, x, targets, {}, out, d);
+  };
+  run();
+  const std::size_t before = heed::test::allocation_count();
+  run();
+  CHECK(heed::test::allocation_count() == before);
 }

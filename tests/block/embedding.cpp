@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "catch.hpp"
+#include "support/allocations.hpp"
 #include "support/central_differences.hpp"
 #include "support/reference.hpp"
 
@@ -93,4 +94,20 @@ TEST_CASE("embedding refuses indices outside of the table and shapes that do not
   CHECK_THROWS_WITH(heed::embedding(kHere, layer.weight, indices, out),
                     "embedding: out must have shape (2, 3), got (2, 4)");
   CHECK(heed::count_parameters(layer) == 12);
+}
+
+TEST_CASE("embedding into memory of the caller allocates nothing after the first call") {
+  const auto table = random_tensor<float, 2>({7, 17}, 1);
+  const auto indices = random_indices<2>({3, 5}, 7, 2);
+  Tensor<float, 3> out(3, 5, 17);
+  Tensor<float, 2> d_table(7, 17);
+  d_table.setZero();
+  const auto run = [&] {
+    heed::embedding(kHere, table, indices, out);
+    heed::embedding_backward(kHere, indices, out, d_table);
+  };
+  run();
+  const std::size_t before = heed::test::allocation_count();
+  run();
+  CHECK(heed::test::allocation_count() == before);
 }

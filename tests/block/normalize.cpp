@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "support/allocations.hpp"
 #include "support/central_differences.hpp"
 #include "support/reference.hpp"
 
@@ -191,4 +192,19 @@ TEST_CASE("Norms refuse shapes that do not fit") {
   CHECK_THROWS_WITH(heed::rms_norm(kHere, x, none, 1e-6, out), "rms_norm: out must have shape (2, 5), got (2, 4)");
   CHECK_THROWS_WITH(heed::rms_norm_backward(kHere, x, none, 1e-6, out, out, View<float, 1>()),
                     "rms_norm_backward: d_out must have shape (2, 5), got (2, 4)");
+}
+
+TEST_CASE("Norms into memory of the caller allocate nothing after the first call") {
+  const auto x = random_tensor<float, 2>({40, 63}, 1);
+  const auto weight = random_tensor<float, 1>({63}, 2);
+  auto out = zeros_like(x), d_x = zeros_like(x);
+  auto d_weight = zeros_like(weight), d_bias = zeros_like(weight);
+  const auto run = [&] {
+    heed::layer_norm(kHere, x, weight, weight, 1e-5, out);
+    heed::layer_norm_backward(kHere, x, weight, 1e-5, out, d_x, d_weight, d_bias);
+  };
+  run();
+  const std::size_t before = heed::test::allocation_count();
+  run();
+  CHECK(heed::test::allocation_count() == before);
 }

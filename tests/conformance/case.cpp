@@ -143,13 +143,20 @@ void CaseFile::compare(std::string_view kind, std::string_view name, const Compu
   compared_[result.tensor] = result;
 }
 
-std::vector<Comparison> CaseFile::outputs() const {
+bool CaseFile::has_gradients() const {
+  const auto names = file_.names();
+  return std::any_of(names.begin(), names.end(), [](const std::string& name) { return name.starts_with("grad."); });
+}
+
+std::vector<Comparison> CaseFile::results(bool gradients) const {
   std::vector<Comparison> result;
   for (const std::string& tensor : file_.names()) {
-    if (!tensor.starts_with("out.")) continue;
+    const bool gradient = gradients && tensor.starts_with("grad.");
+    if (!gradient && !tensor.starts_with("out.")) continue;
     const auto found = compared_.find(tensor);
+    const double tolerance = gradient ? tolerances_.gradients : tolerances_.outputs;
     result.push_back(found != compared_.end() ? found->second
-                                              : Comparison{tensor, kInfinity, tolerances_.outputs, "was not computed"});
+                                              : Comparison{tensor, kInfinity, tolerance, "was not computed"});
   }
   return result;
 }

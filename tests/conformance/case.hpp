@@ -4,6 +4,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -11,9 +12,11 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <variant>
 #include <vector>
 
+#include "heed/autodiff.hpp"
 #include "heed/core/safetensors.hpp"
 #include "heed/core/tensor.hpp"
 
@@ -78,14 +81,15 @@ class CaseFile {
   std::vector<std::string> texts(std::string_view name) const;
   std::vector<std::vector<Index>> integer_lists(std::string_view name) const;
 
-  /// An input of indices or lengths, and one that is a mask (1 = visible).
+  /// An input of indices or lengths, and one that is a mask (1 = visible). They live as long as the case: a recording
+  /// refers to them.
   template <int R>
-  heed::Tensor<std::int32_t, R> indices(RankTag<R>, std::string_view name) const {
-    return read<std::int32_t, R>("in.", name);
+  const heed::Tensor<std::int32_t, R>& indices(RankTag<R>, std::string_view name) const {
+    return keep(read<std::int32_t, R>("in.", name));
   }
   template <int R>
-  heed::Tensor<std::uint8_t, R> mask(RankTag<R>, std::string_view name) const {
-    return read<std::uint8_t, R>("in.", name);
+  const heed::Tensor<std::uint8_t, R>& mask(RankTag<R>, std::string_view name) const {
+    return keep(read<std::uint8_t, R>("in.", name));
   }
 
   /// The shape of an input.
@@ -100,8 +104,10 @@ class CaseFile {
 
   // For the runner.
   const std::string& operator_name() const { return operator_name_; }
-  /// One comparison per output of the file; those never computed are failures.
-  std::vector<Comparison> outputs() const;
+  /// Whether the file has gradients to compare with.
+  bool has_gradients() const;
+  /// One comparison per output of the file, and per gradient if asked for; those never computed are failures.
+  std::vector<Comparison> results(bool gradients) const;
   /// Inputs, parameters and attributes that the adapter never asked for: the first suspects when a case fails.
   std::vector<std::string> unread() const;
 
@@ -127,6 +133,13 @@ class CaseFile {
     } else {
       return packed(heed::View<const typename X::value_type, 1>(tensor.data(), {Index(tensor.size())}));
     }
+  }
+
+  template <class X>
+  const X& keep(X x) const {
+    const auto kept = std::make_shared<const X>(std::move(x));
+    kept_.push_back(kept);
+    return *kept;
   }
 
   heed::Safetensors file_;
@@ -165,10 +178,10 @@ class CaseFile {
   std::unique_ptr<Attributes> attributes_;
   std::map<std::string, Comparison, std::less<>> compared_;
   mutable std::set<std::string, std::less<>> unread_;
+  mutable std::vector<std::shared_ptr<const void>> kept_;
 };
 
-/// A case that runs in T. The case that records gradients will be a class beside this one with the same members, whose
-/// `in`, `param` and `parameters` hand out variables on a tape: adapters take any case, so that they serve both.
+/// A case that runs in T. RecordingCase has the same members: adapters take any case, so that they serve both.
 template <class T>
 class Case : public CaseFile {
  public:
@@ -191,6 +204,92 @@ class Case : public CaseFile {
     heed::load(op, file_, "param." + prefix);
     heed::for_each_parameter(op, [&](std::string_view name, auto&) { used("param.", prefix + std::string(name)); });
   }
+
+  /// op(arguments...) for an operator that is given no tensor, and so would not know the tape.
+  template <class Op, class... X>
+  auto call(const Op& op, const X&... arguments) const {
+    return op(arguments...);
+  }
+};
+
+/// A case that also compares gradients: `in` and `param` hand out variables on a tape, parameters are known by their
+/// address. With the last output that has a cotangent the gradients are computed, while all that the adapter has made,
+/// to which the tape refers, is still alive.
+template <class T>
+class RecordingCase : public CaseFile {
+ public:
+  using Scalar = T;
+
+  explicit RecordingCase(const std::string& path) : CaseFile(path, kTolerances<T>) {
+    for (const std::string& name : file_.names()) pending_ += name.starts_with("cot.");
+    loss_ = tape_.template make<1>({1});
+    *tape_.written(loss_).data = 0;
+  }
+
+  template <int R>
+  heed::Var<T, R> in(RankTag<R>, std::string_view name) {
+    return variable<R>("in.", name);
+  }
+  template <int R>
+  heed::Var<T, R> param(RankTag<R>, std::string_view name) {
+    return variable<R>("param.", name);
+  }
+
+  template <heed::HasParameters Op>
+  void parameters(Op& op, const std::string& prefix = "") {
+    heed::load(op, file_, "param." + prefix);
+    heed::for_each_parameter(op, [&](std::string_view name, auto& tensor) {
+      wanted_.push_back({used("param.", prefix + std::string(name)), [this, &tensor] {
+                           tape_.remember(tensor);  // one that no block has seen has the gradient 0
+                           return computed(tape_.grad(tensor));
+                         }});
+    });
+  }
+
+  template <class Op, class... X>
+  auto call(const Op& op, const X&... arguments) {
+    return op(tape_, arguments...);
+  }
+
+  template <class X>
+  void out(std::string_view name, const X& x) {
+    if constexpr (heed::Recorded<X>) {
+      CaseFile::out(name, x.value());
+      if (!has("cot.", name)) return;
+      const auto& cotangent = keep(read<T, X::rank>("cot.", name));
+      tape_.on_backward(loss_, [this, x, &cotangent] {
+        const auto d = tape_.accumulate(x);
+        if (d.data) heed::kernel::copy<heed::kernel::Write::kAdd>(tape_.device(), heed::const_view(cotangent), d);
+      });
+      if (--pending_ == 0) compare_gradients();
+    } else {
+      CaseFile::out(name, x);
+    }
+  }
+
+ private:
+  struct Wanted {
+    std::string name;  // with in. or param.
+    std::function<Computed()> gradient;
+  };
+
+  template <int R>
+  heed::Var<T, R> variable(std::string_view kind, std::string_view name) {
+    const heed::Var<T, R> x = tape_.input(read<T, R>(kind, name));
+    wanted_.push_back({std::string(kind).append(name), [this, x] { return computed(tape_.grad(x)); }});
+    return x;
+  }
+
+  void compare_gradients() {
+    tape_.backward(loss_);
+    for (const Wanted& wanted : wanted_)
+      if (has("grad.", wanted.name)) compare("grad.", wanted.name, wanted.gradient(), tolerances_.gradients);
+  }
+
+  heed::Tape<T> tape_;
+  heed::Var<T, 1> loss_;  // the sum of all outputs times their cotangents
+  int pending_ = 0;       // cotangents whose outputs are not there yet
+  std::vector<Wanted> wanted_;
 };
 
 /// The type that a case runs in.

@@ -11,7 +11,7 @@ namespace conformance {
 namespace {
 
 void add_attention_mask(Registry& add) {
-  add("attention_mask", []<class C>(C& c) {
+  add.without_gradient("attention_mask", []<class C>(C& c) {
     const auto window = c.integers("window");
     const heed::AttentionMask mask{{.pattern = heed::mask_pattern(c.text("pattern")),
                                     .window = {window.at(0), window.at(1)},

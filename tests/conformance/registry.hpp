@@ -23,14 +23,18 @@ namespace conformance {
 ///   }
 class Registry {
  public:
-  /// What runs an operator on a case. When operators have gradients, the same adapter is also kept for the case type
-  /// that records them (see Case), in two more members here.
+  /// What runs an operator on a case of T; `recording` is empty for an operator without gradients.
+  template <class T>
+  struct Runs {
+    std::function<void(Case<T>&)> plain;
+    std::function<void(RecordingCase<T>&)> recording;
+  };
   struct Entry {
-    std::function<void(Case<float>&)> in_float;
-    std::function<void(Case<double>&)> in_double;
+    Runs<float> in_float;
+    Runs<double> in_double;
 
     template <class T>
-    const std::function<void(Case<T>&)>& in() const {
+    const Runs<T>& in() const {
       if constexpr (std::same_as<T, float>)
         return in_float;
       else
@@ -40,8 +44,12 @@ class Registry {
 
   template <class Adapter>
   void operator()(const std::string& operator_name, const Adapter& adapter) {
-    if (!entries_.emplace(operator_name, Entry{adapter, adapter}).second)
-      throw std::logic_error("two adapters for " + operator_name);
+    insert(operator_name, Entry{{adapter, adapter}, {adapter, adapter}});
+  }
+  /// An operator whose outputs have no gradient, or which cannot record.
+  template <class Adapter>
+  void without_gradient(const std::string& operator_name, const Adapter& adapter) {
+    insert(operator_name, Entry{{adapter, nullptr}, {adapter, nullptr}});
   }
 
   /// Null for an operator that is not here.
@@ -51,11 +59,17 @@ class Registry {
   }
 
  private:
+  void insert(const std::string& operator_name, Entry entry) {
+    if (!entries_.emplace(operator_name, std::move(entry)).second)
+      throw std::logic_error("two adapters for " + operator_name);
+  }
+
   std::map<std::string, Entry, std::less<>> entries_;
 };
 
-// The families, one translation unit each.
+// The families, a translation unit each, and two for self.
 void add_self(Registry& add);
+void add_self_memory(Registry& add);
 void add_cross_dual(Registry& add);
 void add_channel(Registry& add);
 void add_local_linear(Registry& add);

@@ -21,16 +21,8 @@ auto badness(const Comparison& comparison) {
   return std::tuple(!comparison.passed(), is_nan, used, comparison.tolerance);
 }
 
-template <class T>
-void run_in(const Registry& registry, const std::string& path, Result& result) {
-  Case<T> c(path);
-  const Registry::Entry* entry = registry.find(c.operator_name());
-  if (entry == nullptr) {
-    result.status = Result::Status::missing;
-    return;
-  }
-  entry->in<T>()(c);
-  const std::vector<Comparison> outputs = c.outputs();
+void judge(const CaseFile& c, bool gradients, Result& result) {
+  const std::vector<Comparison> outputs = c.results(gradients);
   if (outputs.empty()) throw std::runtime_error("the case has no outputs");
   result.worst = *std::ranges::max_element(outputs, {}, badness);
   if (result.worst.passed()) return;
@@ -38,6 +30,25 @@ void run_in(const Registry& registry, const std::string& path, Result& result) {
   for (const Comparison& output : outputs)
     if (!output.why.empty()) result.notes.push_back(output.tensor + ": " + output.why);
   for (const std::string& name : c.unread()) result.notes.push_back("the adapter never asked for " + name);
+}
+
+template <class T>
+void run_in(const Registry& registry, const std::string& path, const Options& options, Result& result) {
+  Case<T> plain(path);
+  const Registry::Entry* entry = registry.find(plain.operator_name());
+  if (entry == nullptr) {
+    result.status = Result::Status::missing;
+    return;
+  }
+  if (options.grad && plain.has_gradients()) {
+    if (!entry->in<T>().recording) throw std::runtime_error("the case has gradients, the operator has none");
+    RecordingCase<T> recording(path);
+    entry->in<T>().recording(recording);
+    judge(recording, true, result);
+  } else {
+    entry->in<T>().plain(plain);
+    judge(plain, false, result);
+  }
 }
 
 std::vector<std::filesystem::path> case_files(const std::vector<std::string>& folders) {
@@ -64,12 +75,10 @@ Result run_case(const Registry& registry, const std::string& path, const Options
   Result result;
   result.stem = std::filesystem::path(path).stem().string();
   try {
-    // With options.grad, and an adapter that is kept for it, gradients are compared here as well: `grad.*` against what
-    // the tape gives for `cot.*`, with Tolerances::gradients.
     if (options.in_double)
-      run_in<double>(registry, path, result);
+      run_in<double>(registry, path, options, result);
     else
-      run_in<float>(registry, path, result);
+      run_in<float>(registry, path, options, result);
   } catch (const std::exception& error) {
     result.status = Result::Status::failed;
     result.worst.error = std::numeric_limits<double>::infinity();
@@ -80,7 +89,6 @@ Result run_case(const Registry& registry, const std::string& path, const Options
 }
 
 bool run(const Registry& registry, const Options& options, std::ostream& out, std::ostream& log) {
-  if (options.grad) log << "heed_conformance: no operator has gradients yet; grad.* is not compared" << std::endl;
   int passed = 0, failed = 0, missing = 0;
   for (const std::filesystem::path& file : case_files(options.folders)) {
     const Result result = run_case(registry, file.string(), options);

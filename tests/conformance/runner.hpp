@@ -12,7 +12,7 @@ namespace conformance {
 
 struct Options {
   std::vector<std::string> folders;
-  bool grad = false;       // also compare gradients; no operator has any yet
+  bool grad = false;       // also compare gradients, of the cases that have them
   bool in_double = false;  // run in double instead of float
 };
 

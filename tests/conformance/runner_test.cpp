@@ -33,16 +33,17 @@ conformance::Registry registry(double fault = 0, double shift_count = 0) {
     using T = conformance::Scalar<C>;
     Scale<T> op;
     c.parameters(op);
-    auto x = c.in(rank<1>, "x");
-    for (heed::Index i = 0; i < x.size(); ++i) {
-      x(i) *= T(c.number("factor")) * op.weight(i);
-      if (op.bias.size() > 0) x(i) += op.bias(i);
-    }
-    x(1) += T(fault);
-    c.out("out", x);
-    c.out("count", std::int64_t(double(x.size()) + shift_count));
-    c.out("not_in_the_file", x);
+    const auto x = c.in(rank<1>, "x");
+    heed::Tensor<T, 1> faults(2), none(2);
+    faults.setValues({0, T(fault)});
+    none.setZero();
+    const auto scaled = heed::scale(heed::multiply(x, op.weight), c.number("factor"));
+    const auto out = heed::add(heed::add(scaled, op.bias.size() > 0 ? op.bias : none), faults);
+    c.out("out", out);
+    c.out("count", std::int64_t(double(heed::sizes_of(x)[0]) + shift_count));
+    c.out("not_in_the_file", out);
   });
+  add.without_gradient("flat", [](auto& c) { c.out("out", c.in(rank<1>, "x")); });
   add("silent", [](auto&) {});
   add("throws", [](auto&) { heed::fail("throws", "q: expected"); });
   add("misshapen", [](auto& c) { c.out("out", std::vector<float>(4)); });
@@ -75,18 +76,22 @@ std::string write(const std::string& name, SafetensorsWriter writer, const std::
   return path;
 }
 
-std::string scale_shift(double wanted = 2.25, bool bias = true) {
+std::string scale_shift(double wanted = 2.25, bool bias = true, double d_weight = -8) {
   SafetensorsWriter writer;
   writer.add<float>("in.x", "F32", {2}, {1, -1}).add<float>("param.weight", "F32", {2}, {0.5f, 0.25f});
   if (bias) writer.add<float>("param.bias", "F32", {2}, {0.5f, 3.25f});
   writer.add<double>("out.out", "F64", {2}, {2.5, wanted}).add<std::int32_t>("out.count", "I32", {}, {2});
-  writer.add<double>("grad.in.x", "F64", {2}, {7, 7});
+  writer.add<float>("cot.out", "F32", {2}, {1, 2}).add<double>("grad.in.x", "F64", {2}, {2, 2});
+  writer.add<double>("grad.param.weight", "F64", {2}, {4, d_weight});
+  if (bias) writer.add<double>("grad.param.bias", "F64", {2}, {1, 2});
   return write("scale_shift.case.v1", writer, "scale_shift", R"({"factor": 4.0, "other": null})");
 }
 
-Result run(const std::string& path, const conformance::Registry& add = registry(), bool in_double = false) {
-  return conformance::run_case(add, path, {{}, false, in_double});
+Result run(const std::string& path, const conformance::Registry& add = registry(), bool in_double = false,
+           bool grad = false) {
+  return conformance::run_case(add, path, {{}, grad, in_double});
 }
+Result run_gradients(const std::string& path, bool in_double = false) { return run(path, registry(), in_double, true); }
 
 std::string line(const Result& result) {
   std::ostringstream text;
@@ -124,6 +129,35 @@ TEST_CASE("NaN never passes, and an infinity only against itself") {
   CHECK(run(scale_shift(-INFINITY), registry(INFINITY)).status == Result::Status::failed);
   CHECK(run(scale_shift(-INFINITY)).status == Result::Status::failed);
   CHECK(run(scale_shift(-INFINITY), registry(-INFINITY)).status == Result::Status::ok);
+}
+
+TEST_CASE("gradients are compared when asked for") {
+  CHECK(line(run_gradients(scale_shift())) == "scale_shift.case.v1 ok grad.in.x 0 0.0001");
+  CHECK(line(run_gradients(scale_shift(), true)) == "scale_shift.case.v1 ok grad.in.x 0 1e-10");
+  // The largest wanted value is 8: an error e counts as e / 9.
+  CHECK(line(run_gradients(scale_shift(2.25, true, -7.1))) ==
+        "scale_shift.case.v1 FAIL grad.param.weight 0.111111 0.0001");
+  CHECK(run(scale_shift(2.25, true, -7.1)).status == Result::Status::ok);
+  CHECK(run_gradients(scale_shift(2.25, true, -8 + 8.8e-4)).status == Result::Status::ok);
+  CHECK(run_gradients(scale_shift(2.25, true, -8 + 9.2e-4)).status == Result::Status::failed);
+  CHECK(run_gradients(scale_shift(2.25, true, -8 + 8.8e-10), true).status == Result::Status::ok);
+  CHECK(run_gradients(scale_shift(2.25, true, -8 + 9.2e-10), true).status == Result::Status::failed);
+  CHECK(run_gradients(scale_shift(2.5)).status == Result::Status::failed);
+}
+
+TEST_CASE("gradients that never come fail, and so does an operator that has none") {
+  const auto with_gradient = [](const std::string& operator_name) {
+    SafetensorsWriter writer;
+    writer.add<float>("in.x", "F32", {1}, {1}).add<double>("out.out", "F64", {1}, {1});
+    writer.add<float>("cot.out", "F32", {1}, {1}).add<double>("grad.in.x", "F64", {1}, {1});
+    return write(operator_name, writer, operator_name);
+  };
+  CHECK(run_gradients(with_gradient("silent")).notes ==
+        std::vector<std::string>{"grad.in.x: was not computed", "out.out: was not computed",
+                                 "the adapter never asked for in.x"});
+  CHECK(line(run(with_gradient("flat"))) == "flat ok out.out 0 2e-05");
+  CHECK(run_gradients(with_gradient("flat")).notes ==
+        std::vector<std::string>{"the case has gradients, the operator has none"});
 }
 
 TEST_CASE("an unknown operator is missing") {
@@ -175,7 +209,8 @@ TEST_CASE("a run prints a line per case and the summary, and fails only for fail
   std::filesystem::copy(write("new", SafetensorsWriter(), "new"), cases / "family/a.safetensors");
   CHECK(run_all() ==
         std::pair(true, std::string("a MISSING - - -\nb ok out.out 0 2e-05\n1 passed, 0 failed, 1 missing\n|")));
-  CHECK(run_all(true).second.ends_with("|heed_conformance: no operator has gradients yet; grad.* is not compared\n"));
+  CHECK(run_all(true) == std::pair(true, std::string("a MISSING - - -\nb ok grad.in.x 0 0.0001\n1 passed, 0 failed, "
+                                                     "1 missing\n|")));
   heed::test::write_bytes(cases / "c.safetensors", "broken");
   const auto [passed, text] = run_all();
   CHECK_FALSE(passed);

@@ -41,7 +41,7 @@ void add_rotary_position_embedding(Registry& add) {
 }
 
 void add_alibi_slopes(Registry& add) {
-  add("alibi_slopes", []<class C>(C& c) { c.out("slopes", heed::alibi_slopes<Scalar<C>>(c.integer("num_heads"))); });
+  add.without_gradient("alibi_slopes", []<class C>(C& c) { c.out("slopes", heed::alibi_slopes<Scalar<C>>(c.integer("num_heads"))); });
 }
 
 void add_relative_position_bias(Registry& add) {
@@ -53,7 +53,7 @@ void add_relative_position_bias(Registry& add) {
     const Index n = c.integer("query_length"), m = c.integer("key_length");
     const Index offset = c.has_attr("query_offset") ? c.integer("query_offset") : 0;
     c.parameters(relative);
-    c.out("bias", relative(n, m, offset));
+    c.out("bias", c.call(relative, n, m, offset));
     c.out("buckets", relative.buckets(n, m, offset));
   });
 }
@@ -71,7 +71,7 @@ void decode(C& c, Cache cache) {
 }
 
 void add_kv_cache_attention(Registry& add) {
-  add("kv_cache_attention", []<class C>(C& c) {
+  add.without_gradient("kv_cache_attention", []<class C>(C& c) {
     using T = Scalar<C>;
     auto k = c.in(rank<4>, "k_cache"), v = c.in(rank<4>, "v_cache");
     auto lengths = c.indices(rank<1>, "cache_len");
@@ -90,14 +90,6 @@ void add_kv_cache_attention(Registry& add) {
   });
 }
 
-// Reads an input that a case may have into `tensor`, which must outlive the view.
-template <class Read, class X, class Optional>
-void view_if(bool there, const Read& read, X& tensor, Optional& view) {
-  if (!there) return;
-  tensor = read();
-  view = tensor;
-}
-
 void add_scaled_dot_product_attention(Registry& add) {
   add("scaled_dot_product_attention", []<class C>(C& c) {
     using T = Scalar<C>;
@@ -113,22 +105,13 @@ void add_scaled_dot_product_attention(Registry& add) {
                                            .return_lse = c.flag("return_lse")}};
     c.parameters(op);
     typename heed::ScaledDotProductAttention<T>::Inputs in;
-    heed::Tensor<std::uint8_t, 4> mask;
-    heed::Tensor<T, 4> bias;
-    heed::Tensor<std::int32_t, 2> q_segment, kv_segment;
-    heed::Tensor<std::int32_t, 1> kv_len, prefix_len;
-    view_if(
-        c.has_in("attn_mask"), [&] { return c.mask(rank<4>, "attn_mask"); }, mask, in.attn_mask);
-    view_if(
-        c.has_in("attn_bias"), [&] { return c.in(rank<4>, "attn_bias"); }, bias, in.attn_bias);
-    view_if(
-        c.has_in("q_segment"), [&] { return c.indices(rank<2>, "q_segment"); }, q_segment, in.q_segment);
-    view_if(
-        c.has_in("kv_segment"), [&] { return c.indices(rank<2>, "kv_segment"); }, kv_segment, in.kv_segment);
-    view_if(
-        c.has_in("kv_len"), [&] { return c.indices(rank<1>, "kv_len"); }, kv_len, in.kv_len);
-    view_if(
-        c.has_in("prefix_len"), [&] { return c.indices(rank<1>, "prefix_len"); }, prefix_len, in.prefix_len);
+    std::optional<decltype(c.in(rank<4>, ""))> bias;
+    if (c.has_in("attn_mask")) in.attn_mask = c.mask(rank<4>, "attn_mask");
+    if (c.has_in("attn_bias")) in.attn_bias = heed::values_of(bias.emplace(c.in(rank<4>, "attn_bias")));
+    if (c.has_in("q_segment")) in.q_segment = c.indices(rank<2>, "q_segment");
+    if (c.has_in("kv_segment")) in.kv_segment = c.indices(rank<2>, "kv_segment");
+    if (c.has_in("kv_len")) in.kv_len = c.indices(rank<1>, "kv_len");
+    if (c.has_in("prefix_len")) in.prefix_len = c.indices(rank<1>, "prefix_len");
     const auto result = op(c.in(rank<4>, "q"), c.in(rank<4>, "k"), c.in(rank<4>, "v"), in);
     c.out("out", result.out);
     if (op.options.return_lse) c.out("lse", result.lse);
@@ -157,11 +140,8 @@ void add_multi_head_attention(Registry& add) {
                                     .return_weights = c.flag("return_weights")}};
     c.parameters(op);
     typename heed::MultiHeadAttention<T>::Inputs in;
-    heed::Tensor<std::uint8_t, 2> attn_mask, key_mask;
-    view_if(
-        c.has_in("attn_mask"), [&] { return c.mask(rank<2>, "attn_mask"); }, attn_mask, in.attn_mask);
-    view_if(
-        c.has_in("key_mask"), [&] { return c.mask(rank<2>, "key_mask"); }, key_mask, in.key_mask);
+    if (c.has_in("attn_mask")) in.attn_mask = c.mask(rank<2>, "attn_mask");
+    if (c.has_in("key_mask")) in.key_mask = c.mask(rank<2>, "key_mask");
     const auto result = op(c.in(rank<3>, "query"), c.in(rank<3>, "key"), c.in(rank<3>, "value"), in);
     c.out("out", result.out);
     if (op.options.return_weights) c.out("weights", result.weights);

@@ -50,6 +50,31 @@ auto into(O&& out, L&& lse) {
   return Into<typename decltype(o)::Scalar, decltype(o)::rank, typename decltype(l)::Scalar>{o, l, true};
 }
 
+/// Where a recorded call writes: into(out) or into(out, lse), variables made by Tape::make or parts of them, that
+/// nothing has read yet.
+template <Recorded O, Recorded L>
+struct IntoRecorded {
+  O out;
+  L lse;  // on no tape when not wanted
+
+  bool has_lse() const { return lse.tape() != nullptr; }
+};
+/// What into() gives: Into, or IntoRecorded.
+template <class X>
+concept AttentionTarget = requires(const X& x) {
+  requires Operand<decltype(x.out)> && Operand<decltype(x.lse)>;
+  x.has_lse();
+};
+template <Recorded O>
+auto into(const O& out) {
+  using Lse = decltype(out.select(0, 0));
+  return IntoRecorded<O, Lse>{out, Lse()};
+}
+template <Recorded O, Recorded L>
+auto into(const O& out, const L& lse) {
+  return IntoRecorded<O, L>{out, lse};
+}
+
 /// softmax(score(scale * q k^T)) v over the keys that the rule shows, in one pass over tiles that stay in cache.
 ///
 /// q (B, H, N, D), k (B, Hk, M, D), v (B, Hk, M, Dv), or the same without B, or without B and H; any sizes from 0 (D
@@ -100,6 +125,11 @@ struct SoftmaxAttention {
   template <Device D, Operand Q, Operand K, Operand V>
   requires AnyRecorded<Q, K, V>
   auto with_lse(const D& device, const Q& q, const K& k, const V& v) const { return record(*this, device, q, k, v); }
+  template <Device D, Operand Q, Operand K, Operand V, Recorded O, Recorded L>
+  requires AnyRecorded<Q, K, V>
+  void operator()(const D& device, const Q& q, const K& k, const V& v, const IntoRecorded<O, L>& target) const {
+    record_into(*this, device, q, k, v, target.out, target.lse);
+  }
 
   /// {out, lse}.
   template <TensorLike Q, TensorLike K, TensorLike V>

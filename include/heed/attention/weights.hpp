@@ -3,6 +3,7 @@
 #pragma once
 
 #include "heed/attention/softmax_attention.hpp"
+#include "heed/kernel/elementwise.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -42,6 +43,8 @@ T weigh_row(T* row, Index width, T sink) {
 /// 0; a row that sees no key is 0. An extra logit (sink_logit) counts in Z, so that rows then sum to less than 1.
 /// Throws heed::Error for shapes that do not fit. Time and memory O(N * M) and slower than the attention itself. The
 /// same bits for any number of threads.
+///
+/// Gradient: of q and k, attention_weights_backward, for attention without score modifiers.
 template <Device D, class Score, class Rule, TensorLike Q, TensorLike K, TensorLike W>
 void attention_weights(const D& device, const SoftmaxAttention<Score, Rule>& attend, const Q& query, const K& key,
                        W&& target) {
@@ -125,6 +128,39 @@ auto attention_weights(const D& device, const SoftmaxAttention<Score, Rule>& att
 template <class Score, class Rule, TensorLike Q, TensorLike K>
 auto attention_weights(const SoftmaxAttention<Score, Rule>& attend, const Q& q, const K& k) {
   return attention_weights(Eigen::DefaultDevice(), attend, q, k);
+}
+
+/// The gradients of attention_weights, added to d_q and d_k, of the shapes of q and k: with scale that of `attend`,
+///
+///   d_scores = weights * (d_weights - <weights, d_weights> of the row)
+///   d_q += scale d_scores k          d_k += scale d_scores^T q, over the heads of a group
+///
+/// A view of null data is not wanted. A pair of weight 0 is not read, so that a hidden key changes no gradient. Sums in
+/// the order of heads, queries and keys; the same bits for any number of threads. Time O(N M D), memory O(M).
+template <Device D, class Rule, Real T>
+void attention_weights_backward(const D& device, const SoftmaxAttention<Identity, Rule>& attend,
+                                const View<const T, 4>& q, const View<const T, 4>& k, const View<const T, 4>& weights,
+                                const View<const T, 4>& d_weights, const View<T, 4>& d_q, const View<T, 4>& d_k) {
+  if (d_weights.count() == 0) return;
+  const Index heads = q.size(1), queries = q.size(2), keys = k.size(2), width = q.size(3), group = heads / k.size(1);
+  const T scale = T(attend.options.scale ? *attend.options.scale : 1.0 / std::sqrt(double(width)));
+  parallel_for(device, q.size(0) * k.size(1), [&](Index unit) {
+    const Index b = unit / k.size(1), kv_head = unit % k.size(1);
+    for (Index h = kv_head * group; h < (kv_head + 1) * group; ++h)
+      for (Index i = 0; i < queries; ++i) {
+        T mean = 0;
+        for (Index j = 0; j < keys; ++j) mean += weights(b, h, i, j) * d_weights(b, h, i, j);
+        for (Index j = 0; j < keys; ++j) {
+          const T p = weights(b, h, i, j);
+          if (p == T(0)) continue;
+          const T d_score = scale * p * (d_weights(b, h, i, j) - mean);
+          if (d_q.data)
+            kernel::add_multiple(d_score, k.at(b, kv_head, j), k.stride(3), width, d_q.at(b, h, i), d_q.stride(3));
+          if (d_k.data)
+            kernel::add_multiple(d_score, q.at(b, h, i), q.stride(3), width, d_k.at(b, kv_head, j), d_k.stride(3));
+        }
+      }
+  });
 }
 
 }  // namespace heed::inline HEED_ISA

@@ -7,18 +7,27 @@
 
 namespace heed::inline HEED_ISA {
 
-/// attend(q, k, v) recorded: {out, lse} as variables. Tensors beside variables are parameters, and so is what the score
-/// modifiers read; those and the rule are kept with the views that they hold until the tape is cleared.
-template <class Score, class Rule, Device D, Operand Q, Operand K, Operand V>
+namespace detail {
+template <Real T, int Rank>
+Var<T, Rank - 1> make_lse(Tape<T>& tape, const Var<T, Rank>& q) {
+  std::array<Index, std::size_t(Rank) - 1> rows;
+  std::copy_n(q.sizes().begin(), Rank - 1, rows.begin());
+  return tape.template make<Rank - 1>(rows);
+}
+}  // namespace detail
+
+/// attend(q, k, v) recorded into variables that are not yet written; an lse on no tape is made. Tensors beside
+/// variables are parameters, and so is what the score modifiers read; those and the rule are kept with the views that
+/// they hold until the tape is cleared.
+template <class Score, class Rule, Device D, Operand Q, Operand K, Operand V, Recorded O, Recorded L>
 requires AnyRecorded<Q, K, V>
-auto record(const SoftmaxAttention<Score, Rule>& attend, const D& device, const Q& q_operand, const K& k_operand,
-            const V& v_operand) {
+void record_into(const SoftmaxAttention<Score, Rule>& attend, const D& device, const Q& q_operand, const K& k_operand,
+                 const V& v_operand, const O& out, L lse) {
   auto& tape = tape_of("softmax_attention", q_operand, k_operand, v_operand);
   const auto q = tape.operand(q_operand);
   const auto k = tape.operand(k_operand);
   const auto v = tape.operand(v_operand);
   using T = typename decltype(q)::Scalar;
-  constexpr int rank = decltype(q)::rank;
   const auto parameters = [](const Score& score, auto&& f) {
     const auto visit = [&](const ScoreParameter& x) {
       if (x.data && x.element == sizeof(T)) f(View<const T, 4>(static_cast<const T*>(x.data), x.sizes, x.strides));
@@ -28,12 +37,7 @@ auto record(const SoftmaxAttention<Score, Rule>& attend, const D& device, const 
   };
   parameters(attend.score, [&](const View<const T, 4>& x) { tape.remember(x); });
 
-  auto sizes = q.sizes();
-  std::array<Index, std::size_t(rank) - 1> rows;
-  std::copy_n(sizes.begin(), rank - 1, rows.begin());
-  sizes[std::size_t(rank) - 1] = v.size(rank - 1);
-  const auto out = tape.template make<rank>(sizes);
-  const auto lse = tape.template make<rank - 1>(rows);
+  if (!lse.tape()) lse = detail::make_lse(tape, q);
   attend(DeviceRef(device), q.value(), k.value(), v.value(), into(tape.written(out), tape.written(lse)));
 
   tape.on_backward(out, lse, [=, &tape] {
@@ -47,6 +51,21 @@ auto record(const SoftmaxAttention<Score, Rule>& attend, const D& device, const 
         AttentionGradients<T>{tape.accumulate(q).template promote<4>(), tape.accumulate(k).template promote<4>(),
                               tape.accumulate(v).template promote<4>(), std::span(found.data(), count)});
   });
+}
+
+/// attend(q, k, v) recorded: {out, lse} as variables.
+template <class Score, class Rule, Device D, Operand Q, Operand K, Operand V>
+requires AnyRecorded<Q, K, V>
+auto record(const SoftmaxAttention<Score, Rule>& attend, const D& device, const Q& q_operand, const K& k_operand,
+            const V& v_operand) {
+  auto& tape = tape_of("softmax_attention", q_operand, k_operand, v_operand);
+  const auto q = tape.operand(q_operand);
+  constexpr int rank = decltype(q)::rank;
+  auto sizes = q.sizes();
+  sizes[std::size_t(rank) - 1] = sizes_of(v_operand)[std::size_t(rank) - 1];
+  const auto out = tape.template make<rank>(sizes);
+  const auto lse = detail::make_lse(tape, q);
+  record_into(attend, device, q, k_operand, v_operand, out, lse);
   return std::make_tuple(out, lse);
 }
 

@@ -40,17 +40,18 @@ View<T, Rank> concat_place(const View<T, Rank>& whole, const std::array<Index, s
 
 }  // namespace detail
 
-/// Tensors of one rank, one behind the other along an axis: concat<1>(a, b, ...). In every other axis they have the same
-/// size, or 1, which is broadcast: a key (1, 1, C) behind those of every batch. Any strides and storage; the result has
-/// the first one's type. Throws heed::Error for shapes that do not fit. Time O(result).
+/// Tensors of one rank, one behind the other along an axis: concat<1>(a, b, ...). In every other axis they have the
+/// same size, or 1, which is broadcast: a key (1, 1, C) behind those of every batch. Any strides and storage; the result
+/// has the first one's type. Throws heed::Error for shapes that do not fit. Time O(result).
 ///
 /// Gradient: of all parts, concat_backward: each one's own place, summed over the axes that were broadcast.
 template <int Axis, TensorLike O, Device D, TensorLike... X>
 void concat_into(const D& device, O&& out, const X&... x) {
   const auto target = view(out);
   const auto sizes = detail::concat_sizes<Axis>(x...);
-  require(target.sizes == sizes, "concat", "out must have shape ", shape_text(sizes), ", got ",
-          shape_text(target.sizes));
+  for (std::size_t a = 0; a < sizes.size(); ++a)
+    require(target.sizes[a] == sizes[a] || (sizes[a] == 1 && a != std::size_t(Axis)), "concat", "out must have shape ",
+            shape_text(sizes), ", got ", shape_text(target.sizes));
   Index start = 0;
   const auto put = [&](const auto& part) {
     const auto place = detail::concat_place<Axis>(target, part.sizes, start);
@@ -80,6 +81,19 @@ void concat_backward(const D& device, const View<const T, Rank>& d_out, const Pa
       kernel::copy<kernel::Write::kAdd>(device, d_place, d_part.broadcast(d_place.sizes, "concat", "a part"));
   };
   (get(d_parts), ...);
+}
+
+/// Every element of out becomes `value`: of a tensor, or of a variable that nothing has read yet.
+///
+/// No gradient: the result depends on no tensor.
+template <Device D, Operand O>
+void fill(const D& device, O&& out, double value) {
+  const auto target = writable(out);
+  using U = typename decltype(target)::Scalar;
+  const U element = static_cast<U>(value);
+  View<const U, decltype(target)::rank> everywhere(&element, target.sizes);
+  everywhere.strides.fill(0);
+  kernel::copy<kernel::Write::kAssign>(device, everywhere, target);
 }
 
 /// A copy in row-major order, whatever the strides of x: contiguous(heads.permute({0, 2, 1, 3})).merge(2).

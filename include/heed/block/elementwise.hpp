@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums, differences and products of tensors, element by element.
+// Sums, differences, products and quotients of tensors, element by element.
 #pragma once
 
 #include "heed/core/operand.hpp"
@@ -53,6 +53,37 @@ struct Product {
     return d * a;
   }
 };
+/// x where it is positive, slope * x elsewhere: with a learned slope the parametric ReLU.
+struct SlopeBelowZero {
+  static constexpr std::string_view kName = "prelu";
+  template <class B>
+  static B value(B x, B slope) {
+    return simd::select(x > B(0), x, B(slope * x));
+  }
+  template <class B>
+  static B first(B d, B x, B slope) {
+    return simd::select(x > B(0), d, B(slope * d));
+  }
+  template <class B>
+  static B second(B d, B x, B) {
+    return simd::select(x > B(0), B(0), B(x * d));
+  }
+};
+struct Quotient {
+  static constexpr std::string_view kName = "divide";
+  template <class B>
+  static B value(B a, B b) {
+    return a / b;
+  }
+  template <class B>
+  static B first(B d, B, B b) {
+    return d / b;
+  }
+  template <class B>
+  static B second(B d, B a, B b) {
+    return -d * a / (b * b);
+  }
+};
 
 namespace detail {
 
@@ -83,10 +114,10 @@ View<T, To> stretch(const View<T, Rank>& x, const std::array<Index, std::size_t(
 
 }  // namespace detail
 
-/// out = operation(a, b), element by element; axes of size 1 are broadcast, and the shorter shape gets leading ones. Any
-/// strides and storage, computed in double for double and in float for the rest; the result has a's type. Empty
-/// tensors give empty ones. Throws heed::Error for shapes that do not broadcast or another shape of out. Time O(result);
-/// the same bits for any number of threads.
+/// out = operation(a, b), element by element; axes of size 1 are broadcast, and the shorter shape gets leading ones.
+/// Any strides and storage, computed in double for double and in float for the rest; the result has a's type. Empty
+/// tensors give empty ones. Throws heed::Error for shapes that do not broadcast or another shape of out. Time
+/// O(result); the same bits for any number of threads.
 ///
 /// Gradient: of both operands, elementwise_backward, summed over the axes that were broadcast.
 template <class Operation, Device D, TensorLike A, TensorLike B, TensorLike O>
@@ -130,7 +161,7 @@ void elementwise_backward(Operation, const D& device, const View<const T, RankA>
         detail::stretch<T, RankB, Rank>(d_b, d_out.sizes), d_out, first, second);
 }
 
-/// a + b, a - b and a * b with broadcasting, of tensors or variables: see elementwise.
+/// a + b, a - b, a * b and a / b with broadcasting, of tensors or variables: see elementwise.
 template <Device D, Operand A, Operand B>
 auto add(const D& device, const A& a, const B& b) {
   return elementwise(Sum(), device, a, b);
@@ -154,6 +185,23 @@ auto multiply(const D& device, const A& a, const B& b) {
 template <Operand A, Operand B>
 auto multiply(const A& a, const B& b) {
   return elementwise(Product(), DeviceRef(), a, b);
+}
+/// x where it is positive, slope * x elsewhere, with broadcasting: see elementwise. Source: He et al. 2015.
+template <Device D, Operand X, Operand S>
+auto prelu(const D& device, const X& x, const S& slope) {
+  return elementwise(SlopeBelowZero(), device, x, slope);
+}
+template <Operand X, Operand S>
+auto prelu(const X& x, const S& slope) {
+  return elementwise(SlopeBelowZero(), DeviceRef(), x, slope);
+}
+template <Device D, Operand A, Operand B>
+auto divide(const D& device, const A& a, const B& b) {
+  return elementwise(Quotient(), device, a, b);
+}
+template <Operand A, Operand B>
+auto divide(const A& a, const B& b) {
+  return elementwise(Quotient(), DeviceRef(), a, b);
 }
 
 /// out = factor * x, or with Write::kAdd out += factor * x. Any strides and storage. Throws heed::Error for another

@@ -36,6 +36,8 @@ struct RotaryOptions {
 
 /// The options for channels of a certain width, checked once, with the frequencies that follow:
 /// frequency(c) = base^(-2c/r) for pair c, stretched by the scaling. All of it in double.
+///
+/// No gradient: positions and options are not learned; rotate has that of what it rotates.
 class RotaryFrequencies {
  public:
   /// `length` is one more than the largest position that will be asked for; only kDynamicNtk depends on it. Throws

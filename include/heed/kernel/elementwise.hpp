@@ -191,6 +191,19 @@ void elementwise(const D& device, const F& f, const View<UO, Rank>& out, const V
   });
 }
 
+/// out += factor * x for one row of `count` elements.
+template <Real T>
+void add_multiple(T factor, const T* x, Index x_stride, Index count, T* out, Index out_stride) {
+  constexpr Index w = simd::kLanes<T>;
+  const simd::Batch<T> by(factor);
+  for (Index c = 0; c < count; c += w) {
+    T* const address = out + c * out_stride;
+    const auto sum = simd::fma(by, simd::load_strided<T>(x + c * x_stride, x_stride, count - c),
+                               simd::load_strided<T>(address, out_stride, count - c));
+    detail::store_strided<T>(sum, address, out_stride, count - c);
+  }
+}
+
 /// out = x, or out += x summed over the axes on which out has stride 0.
 template <Write write, class D, class UO, class U, int Rank>
 void copy(const D& device, const View<U, Rank>& x, const View<UO, Rank>& out) {

@@ -17,6 +17,8 @@ namespace heed::inline HEED_ISA {
 ///   auto attend = softmax_attention(alibi(slopes), causal());
 ///
 /// Source: Press, Smith and Lewis 2022, section 3; other numbers of heads as in the authors' code and Bloom.
+///
+/// No gradient: the slopes depend on no tensor; given to alibi() as a parameter they have one.
 template <Real T>
 Tensor<T, 1> alibi_slopes(Index num_heads) {
   require(num_heads >= 1, "alibi_slopes", "num_heads must be 1 or more, got ", num_heads);

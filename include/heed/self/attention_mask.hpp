@@ -58,6 +58,8 @@ inline MaskPattern mask_pattern(std::string_view name) {
 /// below -1, lengths that are not positive or do not sum to n, a negative prefix or global_tokens, a block size below
 /// 1. Source: Bu et al. 2026, Long-Context Attention Benchmark, whose two descriptions of a mask differ in places; here
 /// prefixes have exactly `prefix` keys, as in its range form.
+///
+/// No gradient: visibility is piecewise constant.
 struct AttentionMask {
   struct Options {
     MaskPattern pattern = MaskPattern::kFull;

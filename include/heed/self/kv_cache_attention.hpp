@@ -26,6 +26,8 @@ namespace heed::inline HEED_ISA {
 /// allocation after the first call of a shape; the same bits for any device.
 /// Source: the conventions of FlashAttention's cache calls; Kwon et al. 2023 (PagedAttention); Xiao et al. 2024
 /// (StreamingLLM), section 3.2, for the ring and its positions.
+///
+/// No gradient: a cache is written in place. Whole sequences are for training: softmax_attention records.
 struct KvCacheAttention {
   struct Options {
     std::optional<double> scale = std::nullopt;

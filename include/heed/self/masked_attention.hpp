@@ -31,37 +31,37 @@ struct MaskedAttention {
   }
   auto attend() const { return softmax_attention({.scale = options.scale}); }
 
-  template <TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask>
+  template <Operand Q, Operand K, Operand V, TensorLike Mask>
   auto operator()(const Q& q, const K& k, const V& v, const Mask& mask) const {
     return attend(mask)(q, k, v);
   }
-  template <Device D, TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask>
+  template <Device D, Operand Q, Operand K, Operand V, TensorLike Mask>
   auto operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask) const {
     return attend(mask)(device, q, k, v);
   }
-  template <Device D, TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask, class UO, int Rank, class T>
+  template <Device D, Operand Q, Operand K, Operand V, TensorLike Mask, AttentionTarget Target>
   void operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask,
-                  const Into<UO, Rank, T>& target) const {
+                  const Target& target) const {
     attend(mask)(device, q, k, v, target);
   }
-  template <TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask>
+  template <Operand Q, Operand K, Operand V, TensorLike Mask>
   auto with_lse(const Q& q, const K& k, const V& v, const Mask& mask) const {
     return attend(mask).with_lse(q, k, v);
   }
 
-  template <TensorLike Q, TensorLike K, TensorLike V>
+  template <Operand Q, Operand K, Operand V>
   auto operator()(const Q& q, const K& k, const V& v) const {
     return attend()(q, k, v);
   }
-  template <Device D, TensorLike Q, TensorLike K, TensorLike V>
+  template <Device D, Operand Q, Operand K, Operand V>
   auto operator()(const D& device, const Q& q, const K& k, const V& v) const {
     return attend()(device, q, k, v);
   }
-  template <Device D, TensorLike Q, TensorLike K, TensorLike V, class UO, int Rank, class T>
-  void operator()(const D& device, const Q& q, const K& k, const V& v, const Into<UO, Rank, T>& target) const {
+  template <Device D, Operand Q, Operand K, Operand V, AttentionTarget Target>
+  void operator()(const D& device, const Q& q, const K& k, const V& v, const Target& target) const {
     attend()(device, q, k, v, target);
   }
-  template <TensorLike Q, TensorLike K, TensorLike V>
+  template <Operand Q, Operand K, Operand V>
   auto with_lse(const Q& q, const K& k, const V& v) const {
     return attend().with_lse(q, k, v);
   }

@@ -5,6 +5,7 @@
 #include "heed/attention/mask/boolean.hpp"
 #include "heed/attention/mask/extra_keys.hpp"
 #include "heed/attention/weights.hpp"
+#include "heed/block/concat.hpp"
 #include "heed/block/linear.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -36,15 +37,17 @@ struct MultiHeadAttention {
     bool add_zero_attn = false;
     bool return_weights = false;
   };
-  /// Inputs that a call may have, 1 where a key is visible. They are views: the tensors must outlive the call.
+  /// Inputs that a call may have, 1 where a key is visible. They are views: the tensors must outlive the call, and of a
+  /// recorded one the tape's recording.
   struct Inputs {
     std::optional<View<const std::uint8_t, 2>> attn_mask = std::nullopt;  ///< (N, M)
     std::optional<View<const std::uint8_t, 2>> key_mask = std::nullopt;   ///< (B, M)
   };
-  template <class U>
+  /// Tensors, or variables where one of query, key and value is one.
+  template <class Out, class Weights>
   struct Result {
-    Tensor<U, 3> out;
-    Tensor<T, 4> weights;  ///< empty unless options.return_weights
+    Out out;
+    Weights weights;  ///< empty unless options.return_weights
   };
 
   Options options = {};
@@ -62,28 +65,31 @@ struct MultiHeadAttention {
     f("bias_v", bias_v, heed::optional);
   }
 
-  template <TensorLike Q, TensorLike K, TensorLike V>
-  Result<ScalarOf<Q>> operator()(const Q& query, const K& key, const V& value, const Inputs& inputs = {}) const {
+  template <Operand Q, Operand K, Operand V>
+  auto operator()(const Q& query, const K& key, const V& value, const Inputs& inputs = {}) const {
     return (*this)(Eigen::DefaultDevice(), query, key, value, inputs);
   }
-  template <Device D, TensorLike Q, TensorLike K, TensorLike V>
-  Result<ScalarOf<Q>> operator()(const D& device, const Q& query, const K& key, const V& value,
-                                 const Inputs& inputs = {}) const {
-    const Sizes s = check(const_view(query).sizes, const_view(key).sizes, const_view(value).sizes, inputs);
-    Result<ScalarOf<Q>> result;
-    result.out.resize(s.batch, s.queries, out.weight.dimension(0));
-    if (options.return_weights) result.weights.resize(s.batch, options.num_heads, s.queries, s.keys + s.extra);
-    run(device, const_view(query), const_view(key), const_view(value), inputs, s, view(result.out),
-        view(result.weights));
-    return result;
+  template <Device D, Operand Q, Operand K, Operand V>
+  auto operator()(const D& device, const Q& query, const K& key, const V& value, const Inputs& inputs = {}) const {
+    const Sizes s = check(sizes_of(query), sizes_of(key), sizes_of(value), inputs);
+    const auto make = [&]<class U, int Rank>(const std::array<Index, std::size_t(Rank)>& sizes) {
+      return make_output<U, Rank>(kName, sizes, query, key, value);
+    };
+    auto result = make.template operator()<OperandScalar<Q>, 3>({s.batch, s.queries, out.weight.dimension(0)});
+    using Weights = decltype(make.template operator()<T, 4>({}));
+    Weights weights;
+    if (options.return_weights)
+      weights = make.template operator()<T, 4>({s.batch, options.num_heads, s.queries, s.keys + s.extra});
+    run(device, query, key, value, inputs, s, view(result), view(weights));
+    return Result<decltype(result), Weights>{std::move(result), std::move(weights)};
   }
   /// Self-attention: query, key and value are x.
-  template <TensorLike X>
-  Result<ScalarOf<X>> operator()(const X& x, const Inputs& inputs = {}) const {
+  template <Operand X>
+  auto operator()(const X& x, const Inputs& inputs = {}) const {
     return (*this)(x, x, x, inputs);
   }
-  template <Device D, TensorLike X>
-  Result<ScalarOf<X>> operator()(const D& device, const X& x, const Inputs& inputs = {}) const {
+  template <Device D, Operand X>
+  auto operator()(const D& device, const X& x, const Inputs& inputs = {}) const {
     return (*this)(device, x, x, x, inputs);
   }
   /// Into the caller's memory, without weights.
@@ -94,7 +100,7 @@ struct MultiHeadAttention {
     const std::array<Index, 3> expected{s.batch, s.queries, out.weight.dimension(0)};
     require(const_view(target).sizes == expected, kName, "out must have shape (B, N, E) = ", shape_text(expected),
             ", got ", shape_text(const_view(target).sizes));
-    run(device, const_view(query), const_view(key), const_view(value), inputs, s, view(target), {});
+    run(device, query, key, value, inputs, s, view(target), View<T, 4>());
   }
 
  private:
@@ -104,16 +110,14 @@ struct MultiHeadAttention {
     Index batch, queries, keys, kv_heads, width, value_width, extra;
   };
 
-  template <class D, class UQ, class UK, class UV, class UO>
-  void run(const D& device, const View<const UQ, 3>& query, const View<const UK, 3>& key,
-           const View<const UV, 3>& value, const Inputs& in, const Sizes& s, const View<UO, 3>& result,
-           const View<T, 4>& weights) const {
-    static_assert(std::same_as<Compute<UQ>, T> && std::same_as<Compute<UK>, T> && std::same_as<Compute<UV>, T>,
+  template <class D, Operand Q, Operand K, Operand V, Operand O, Operand W>
+  void run(const D& device, const Q& query, const K& key, const V& value, const Inputs& in, const Sizes& s,
+           const O& result, const W& weights) const {
+    static_assert(std::same_as<Compute<OperandScalar<Q>>, T> && std::same_as<Compute<OperandScalar<K>>, T> &&
+                      std::same_as<Compute<OperandScalar<V>>, T>,
                   "heed::MultiHeadAttention<T>: query, key and value must be computed in T");
-    ScratchFrame frame;
-    const auto buffer = [&](Index rows, Index columns) {
-      return View<T, 3>(frame.take<T>(s.batch * rows * columns), {s.batch, rows, columns});
-    };
+    auto&& space = intermediates<T>(kName, query, key, value);
+    const auto buffer = [&](Index rows, Index columns) { return space.template make<3>({s.batch, rows, columns}); };
     const auto queries = buffer(s.queries, options.num_heads * s.width);
     const auto keys = buffer(s.keys + s.extra, s.kv_heads * s.width);
     const auto values = buffer(s.keys + s.extra, s.kv_heads * s.value_width);
@@ -121,15 +125,16 @@ struct MultiHeadAttention {
     q(device, query, queries);
     k(device, key, keys.slice(1, 0, s.keys));
     v(device, value, values.slice(1, 0, s.keys));
-    append(keys, s.keys, bias_k);
-    append(values, s.keys, bias_v);
+    append(device, keys, s.keys, bias_k);
+    append(device, values, s.keys, bias_v);
 
     // (B, N, H D) as (B, H, N, D), in place.
-    const auto heads = [](const View<T, 3>& x, Index width) { return x.split(2, width).permute({0, 2, 1, 3}); };
+    const auto heads = [](const auto& x, Index width) { return x.split(2, width).permute({0, 2, 1, 3}); };
     const auto attend = [&](const auto& attention) {
       attention(device, heads(queries, s.width), heads(keys, s.width), heads(values, s.value_width),
                 into(heads(mixed, s.value_width)));
-      if (weights.data) attention_weights(device, attention, heads(queries, s.width), heads(keys, s.width), weights);
+      if (weights.count() > 0)
+        attention_weights(device, attention, heads(queries, s.width), heads(keys, s.width), weights);
     };
     const SoftmaxOptions common{.position_offset = s.keys - s.queries};
     if (in.attn_mask || in.key_mask || (options.causal && s.extra > 0)) {
@@ -148,11 +153,12 @@ struct MultiHeadAttention {
     out(device, mixed, result);
   }
 
-  // Fills the rows behind the first `keys`: the learned one, if there is one, and that of zeros.
-  static void append(const View<T, 3>& rows, Index keys, const Tensor<T, 1>& learned) {
-    for (Index b = 0; b < rows.size(0); ++b)
-      for (Index j = keys; j < rows.size(1); ++j)
-        for (Index d = 0; d < rows.size(2); ++d) rows(b, j, d) = j == keys && learned.size() > 0 ? learned(d) : T(0);
+  // Writes the rows behind the first `keys`: the learned one, if there is one, and that of zeros.
+  template <class D, class X>
+  static void append(const D& device, const X& rows, Index keys, const Tensor<T, 1>& learned) {
+    const Index extra = rows.size(1) - keys, given = learned.size() > 0 ? 1 : 0;
+    if (given > 0) concat_into<1>(device, rows.slice(1, keys, 1), view(learned).template promote<3>());
+    if (extra > given) fill(device, rows.slice(1, keys + given, extra - given), 0);
   }
 
   static void check_layer(std::string_view name, const Linear<T>& layer, Index in, std::string_view tensor) {

@@ -49,7 +49,8 @@ struct ScaledDotProductAttention {
     Index sink_tokens = 0;                                             ///< first keys that no window hides
     bool return_lse = false;
   };
-  /// Inputs that a call may have. They are views: the tensors must outlive the call.
+  /// Inputs that a call may have. They are views: the tensors must outlive the call, and of a recorded one the tape's
+  /// recording. attn_bias has a gradient then, also as the values of a variable: attn_bias = var.value().
   struct Inputs {
     std::optional<View<const std::uint8_t, 4>> attn_mask = std::nullopt;   ///< (B, H, N, M), any axis 1 to broadcast
     std::optional<View<const T, 4>> attn_bias = std::nullopt;              ///< (B, H, N, M), any axis 1 to broadcast
@@ -58,10 +59,11 @@ struct ScaledDotProductAttention {
     std::optional<View<const std::int32_t, 1>> kv_len = std::nullopt;      ///< (B), 0 .. M
     std::optional<View<const std::int32_t, 1>> prefix_len = std::nullopt;  ///< (B), keys that causal does not hide
   };
-  template <class U>
+  /// Tensors, or variables where one of q, k and v is one.
+  template <class Out, class Lse>
   struct Result {
-    Tensor<U, 4> out;
-    Tensor<T, 3> lse;  ///< empty unless options.return_lse
+    Out out;
+    Lse lse;  ///< empty unless options.return_lse
   };
 
   Options options = {};
@@ -74,33 +76,35 @@ struct ScaledDotProductAttention {
     f("alibi_slopes", alibi_slopes, heed::optional);
   }
 
-  template <TensorLike Q, TensorLike K, TensorLike V>
-  Result<ScalarOf<Q>> operator()(const Q& q, const K& k, const V& v, const Inputs& inputs = {}) const {
+  template <Operand Q, Operand K, Operand V>
+  auto operator()(const Q& q, const K& k, const V& v, const Inputs& inputs = {}) const {
     return (*this)(Eigen::DefaultDevice(), q, k, v, inputs);
   }
-  template <Device D, TensorLike Q, TensorLike K, TensorLike V>
-  Result<ScalarOf<Q>> operator()(const D& device, const Q& q, const K& k, const V& v, const Inputs& inputs = {}) const {
-    const auto sizes = const_view(q).sizes;
-    Result<ScalarOf<Q>> result;
-    result.out.resize(sizes[0], sizes[1], sizes[2], const_view(v).size(3));
+  template <Device D, Operand Q, Operand K, Operand V>
+  auto operator()(const D& device, const Q& q, const K& k, const V& v, const Inputs& inputs = {}) const {
+    const auto sizes = sizes_of(q);
+    const std::array<Index, 3> rows{sizes[0], sizes[1], sizes[2]};
+    auto out = make_output<OperandScalar<Q>, 4>(kName, {sizes[0], sizes[1], sizes[2], sizes_of(v)[3]}, q, k, v);
+    using Lse = decltype(make_output<T, 3>(kName, rows, q, k, v));
+    Lse lse;
     if (options.return_lse) {
-      result.lse.resize(sizes[0], sizes[1], sizes[2]);
-      (*this)(device, q, k, v, inputs, into(result.out, result.lse));
+      lse = make_output<T, 3>(kName, rows, q, k, v);
+      (*this)(device, q, k, v, inputs, into(out, lse));
     } else {
-      (*this)(device, q, k, v, inputs, into(result.out));
+      (*this)(device, q, k, v, inputs, into(out));
     }
-    return result;
+    return Result<decltype(out), Lse>{std::move(out), std::move(lse)};
   }
   /// Into the caller's memory; lse is written where `target` has it, whatever return_lse says.
-  template <Device D, TensorLike Q, TensorLike K, TensorLike V, class UO>
+  template <Device D, Operand Q, Operand K, Operand V, AttentionTarget Target>
   void operator()(const D& device, const Q& q, const K& k, const V& v, const Inputs& inputs,
-                  const Into<UO, 4, T>& target) const {
-    static_assert(kRankOf<Q> == 4 && kRankOf<K> == 4 && kRankOf<V> == 4,
+                  const Target& target) const {
+    static_assert(kOperandRank<Q> == 4 && kOperandRank<K> == 4 && kOperandRank<V> == 4,
                   "heed::ScaledDotProductAttention: q, k and v are (B, H, N, D), (B, Hk, M, D) and (B, Hk, M, Dv)");
-    static_assert(std::same_as<Compute<ScalarOf<Q>>, T>,
+    static_assert(std::same_as<Compute<OperandScalar<Q>>, T>,
                   "heed::ScaledDotProductAttention<T>: q, k and v must be computed in T");
-    check(const_view(q).sizes, const_view(k).sizes, const_view(v).sizes, inputs);
-    check_target(const_view(q).sizes, const_view(v).size(3), target);
+    check(sizes_of(q), sizes_of(k), sizes_of(v), inputs);
+    check_target(sizes_of(q), sizes_of(v)[3], target);
     SoftmaxOptions common{.scale = options.scale};
     if (options.causal_alignment == CausalAlignment::kTopLeft) common.position_offset = 0;
     if (!only_causal(inputs)) {
@@ -187,10 +191,9 @@ struct ScaledDotProductAttention {
     require(size == 0 || size == heads, kName, name, " must be empty or have shape (H) = (", heads, "), got (", size,
             ")");
   }
-  template <class UO>
-  static void check_target(const std::array<Index, 4>& q, Index value_width, const Into<UO, 4, T>& target) {
-    check_input<4>("out", "(B, H, N, Dv)", target.out.sizes, {q[0], q[1], q[2], value_width});
-    if (target.has_lse()) check_input<3>("lse", "(B, H, N)", target.lse.sizes, {q[0], q[1], q[2]});
+  static void check_target(const std::array<Index, 4>& q, Index value_width, const AttentionTarget auto& target) {
+    check_input<4>("out", "(B, H, N, Dv)", sizes_of(target.out), {q[0], q[1], q[2], value_width});
+    if (target.has_lse()) check_input<3>("lse", "(B, H, N)", sizes_of(target.lse), {q[0], q[1], q[2]});
   }
 };
 

@@ -31,35 +31,36 @@ struct VarlenAttention {
   };
   Options options = {};
 
-  template <TensorLike Q, TensorLike K, TensorLike V, TensorLike CQ, TensorLike CK>
+  template <Operand Q, Operand K, Operand V, TensorLike CQ, TensorLike CK>
   auto operator()(const Q& q, const K& k, const V& v, const CQ& cu_seqlens_q, const CK& cu_seqlens_k) const {
     return (*this)(Eigen::DefaultDevice(), q, k, v, cu_seqlens_q, cu_seqlens_k);
   }
-  template <Device D, TensorLike Q, TensorLike K, TensorLike V, TensorLike CQ, TensorLike CK>
+  template <Device D, Operand Q, Operand K, Operand V, TensorLike CQ, TensorLike CK>
   auto operator()(const D& device, const Q& q, const K& k, const V& v, const CQ& cu_seqlens_q,
                   const CK& cu_seqlens_k) const {
-    Tensor<ScalarOf<Q>, 3> out(const_view(q).size(0), const_view(q).size(1), const_view(v).size(2));
+    auto out = make_output<OperandScalar<Q>, 3>(kName, {sizes_of(q)[0], sizes_of(q)[1], sizes_of(v)[2]}, q, k, v);
     (*this)(device, q, k, v, cu_seqlens_q, cu_seqlens_k, out);
     return out;
   }
-  template <Device D, TensorLike Q, TensorLike K, TensorLike V, TensorLike CQ, TensorLike CK, TensorLike O>
+  template <Device D, Operand Q, Operand K, Operand V, TensorLike CQ, TensorLike CK, Operand O>
   void operator()(const D& device, const Q& query, const K& key, const V& value, const CQ& cu_seqlens_q,
                   const CK& cu_seqlens_k, O&& target) const {
-    static_assert(kRankOf<Q> == 3 && kRankOf<K> == 3 && kRankOf<V> == 3,
+    static_assert(kOperandRank<Q> == 3 && kOperandRank<K> == 3 && kOperandRank<V> == 3,
                   "heed::VarlenAttention: q, k and v are (Nt, H, D), (Mt, Hk, D) and (Mt, Hk, Dv)");
-    const auto q = const_view(query);
-    const auto k = const_view(key);
-    const auto v = const_view(value);
+    const auto q = view(query);
+    const auto k = view(key);
+    const auto v = view(value);
     const auto out = view(target);
     const View<const std::int32_t, 1> cu_q = const_view(cu_seqlens_q), cu_k = const_view(cu_seqlens_k);
-    check<Compute<ScalarOf<Q>>>(q.sizes, k.sizes, v.sizes, out.sizes, cu_q, cu_k);
+    check<Compute<OperandScalar<Q>>>(sizes_of(q), sizes_of(k), sizes_of(v), sizes_of(out), cu_q, cu_k);
     if (out.count() == 0) return;
 
-    const ScaledDotProductAttention<Compute<ScalarOf<Q>>> attend{{.scale = options.scale,
-                                                                  .softcap = options.softcap,
-                                                                  .causal = options.causal,
-                                                                  .window_left = options.window_left,
-                                                                  .window_right = options.window_right}};
+    using Attend = ScaledDotProductAttention<Compute<OperandScalar<Q>>>;
+    const Attend attend{{.scale = options.scale,
+                         .softcap = options.softcap,
+                         .causal = options.causal,
+                         .window_left = options.window_left,
+                         .window_right = options.window_right}};
     // Sequence s, of query heads [head, head + heads) and key heads [kv_head, kv_head + kv_heads), on some device.
     const auto run = [&](const auto& on, Index s, Index head, Index heads, Index kv_head, Index kv_heads) {
       const auto part = [s](const auto& x, const auto& cu, Index first, Index count) {
@@ -68,20 +69,25 @@ struct VarlenAttention {
       attend(on, part(q, cu_q, head, heads), part(k, cu_k, kv_head, kv_heads), part(v, cu_k, kv_head, kv_heads), {},
              into(part(out, cu_q, head, heads)));
     };
-    const auto work = [&](Index s) {
-      return double(cu_q(s + 1) - cu_q(s)) * double(Index(cu_k(s + 1)) - Index(cu_k(s)) + 1);
-    };
-    const Index sequences = cu_q.size(0) - 1, group = q.size(1) / k.size(1);
-    double total = 0;
-    for (Index s = 0; s < sequences; ++s) total += work(s);
-    // The result of a sequence does not depend on how it is cut, so the cut may follow the number of threads.
-    const double most = thread_count(device) == 1 ? total : total / (4 * thread_count(device));
-    for (Index s = 0; s < sequences; ++s)
-      if (work(s) > most) run(device, s, 0, q.size(1), 0, k.size(1));
-    parallel_for(device, sequences * k.size(1), [&](Index unit) {
-      const Index s = unit / k.size(1), kv_head = unit % k.size(1);
-      if (work(s) <= most) run(Eigen::DefaultDevice(), s, kv_head * group, group, kv_head, 1);
-    });
+    const Index sequences = cu_q.size(0) - 1;
+    [[maybe_unused]] const Index group = q.size(1) / k.size(1);
+    if constexpr (AnyRecorded<Q, K, V>) {  // a tape is for one thread
+      for (Index s = 0; s < sequences; ++s) run(device, s, 0, q.size(1), 0, k.size(1));
+    } else {
+      const auto work = [&](Index s) {
+        return double(cu_q(s + 1) - cu_q(s)) * double(Index(cu_k(s + 1)) - Index(cu_k(s)) + 1);
+      };
+      double total = 0;
+      for (Index s = 0; s < sequences; ++s) total += work(s);
+      // The result of a sequence does not depend on how it is cut, so the cut may follow the number of threads.
+      const double most = thread_count(device) == 1 ? total : total / (4 * thread_count(device));
+      for (Index s = 0; s < sequences; ++s)
+        if (work(s) > most) run(device, s, 0, q.size(1), 0, k.size(1));
+      parallel_for(device, sequences * k.size(1), [&](Index unit) {
+        const Index s = unit / k.size(1), kv_head = unit % k.size(1);
+        if (work(s) <= most) run(Eigen::DefaultDevice(), s, kv_head * group, group, kv_head, 1);
+      });
+    }
   }
 
  private:

@@ -34,20 +34,20 @@ struct BlockSparseAttention {
     return softmax_attention(blocks && when(options.causal, causal(0)), {.scale = options.scale});
   }
 
-  template <TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask>
+  template <Operand Q, Operand K, Operand V, TensorLike Mask>
   auto operator()(const Q& q, const K& k, const V& v, const Mask& mask) const {
     return attend(mask)(q, k, v);
   }
-  template <Device D, TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask>
+  template <Device D, Operand Q, Operand K, Operand V, TensorLike Mask>
   auto operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask) const {
     return attend(mask)(device, q, k, v);
   }
-  template <Device D, TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask, class UO, int Rank, class T>
+  template <Device D, Operand Q, Operand K, Operand V, TensorLike Mask, AttentionTarget Target>
   void operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask,
-                  const Into<UO, Rank, T>& target) const {
+                  const Target& target) const {
     attend(mask)(device, q, k, v, target);
   }
-  template <TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask>
+  template <Operand Q, Operand K, Operand V, TensorLike Mask>
   auto with_lse(const Q& q, const K& k, const V& v, const Mask& mask) const {
     return attend(mask).with_lse(q, k, v);
   }

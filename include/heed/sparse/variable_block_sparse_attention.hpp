@@ -39,37 +39,37 @@ struct VariableBlockSparseAttention {
     return softmax_attention(block_mask(mask, options.q_block_size, options.k_block_size), {.scale = options.scale});
   }
 
-  template <TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask, TensorLike QL, TensorLike KL>
+  template <Operand Q, Operand K, Operand V, TensorLike Mask, TensorLike QL, TensorLike KL>
   auto operator()(const Q& q, const K& k, const V& v, const Mask& mask, const QL& q_lengths,
                   const KL& k_lengths) const {
     return attend(mask, q_lengths, k_lengths)(q, k, v);
   }
-  template <Device D, TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask, TensorLike QL, TensorLike KL>
+  template <Device D, Operand Q, Operand K, Operand V, TensorLike Mask, TensorLike QL, TensorLike KL>
   auto operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask, const QL& q_lengths,
                   const KL& k_lengths) const {
     return attend(mask, q_lengths, k_lengths)(device, q, k, v);
   }
-  template <Device D, TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask, TensorLike QL, TensorLike KL, class UO,
-            int Rank, class T>
+  template <Device D, Operand Q, Operand K, Operand V, TensorLike Mask, TensorLike QL, TensorLike KL,
+            AttentionTarget Target>
   void operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask, const QL& q_lengths,
-                  const KL& k_lengths, const Into<UO, Rank, T>& target) const {
+                  const KL& k_lengths, const Target& target) const {
     attend(mask, q_lengths, k_lengths)(device, q, k, v, target);
   }
-  template <TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask, TensorLike QL, TensorLike KL>
+  template <Operand Q, Operand K, Operand V, TensorLike Mask, TensorLike QL, TensorLike KL>
   auto with_lse(const Q& q, const K& k, const V& v, const Mask& mask, const QL& q_lengths, const KL& k_lengths) const {
     return attend(mask, q_lengths, k_lengths).with_lse(q, k, v);
   }
 
-  template <TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask>
+  template <Operand Q, Operand K, Operand V, TensorLike Mask>
   auto operator()(const Q& q, const K& k, const V& v, const Mask& mask) const {
     return attend(mask)(q, k, v);
   }
-  template <Device D, TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask, class UO, int Rank, class T>
+  template <Device D, Operand Q, Operand K, Operand V, TensorLike Mask, AttentionTarget Target>
   void operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask,
-                  const Into<UO, Rank, T>& target) const {
+                  const Target& target) const {
     attend(mask)(device, q, k, v, target);
   }
-  template <TensorLike Q, TensorLike K, TensorLike V, TensorLike Mask>
+  template <Operand Q, Operand K, Operand V, TensorLike Mask>
   auto with_lse(const Q& q, const K& k, const V& v, const Mask& mask) const {
     return attend(mask).with_lse(q, k, v);
   }

@@ -138,6 +138,8 @@ void append_and_attend(const D& device, const SoftmaxAttention<Score, Rule>& att
 /// `into(out, lse)`. Throws heed::Error before anything is written; for a ring, also if N > 1 and keys that the first
 /// of the queries sees have been overwritten. No allocation after the first call of a shape; the same bits for any
 /// device.
+///
+/// No gradient: a cache is written in place. Whole sequences are for training: softmax_attention records.
 template <Device D, class Score, class Rule, TensorLike Q, KeyValueCache C, class UO, class L>
 void attend(const D& device, const SoftmaxAttention<Score, Rule>& attention, const Q& q, const C& cache,
             const Into<UO, 4, L>& target) {

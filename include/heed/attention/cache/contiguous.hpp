@@ -15,6 +15,8 @@ namespace heed::inline HEED_ISA {
 ///   append_and_attend(device, softmax_attention(), q, k_new, v_new, cache, into(out));
 ///
 /// The members may be set, moved in and read at will; every call checks that they fit together.
+///
+/// No gradient: a cache is written in place. Whole sequences are for training: softmax_attention records.
 template <Storage U>
 struct ContiguousCache {
   using Scalar = U;

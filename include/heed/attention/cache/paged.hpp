@@ -18,6 +18,8 @@ namespace heed::inline HEED_ISA {
 ///   append_and_attend(device, softmax_attention(), q, k_new, v_new, cache, into(out));
 ///
 /// Source: Kwon et al. 2023 (PagedAttention). U and the members as in ContiguousCache.
+///
+/// No gradient: a cache is written in place. Whole sequences are for training: softmax_attention records.
 template <Storage U>
 struct PagedCache {
   using Scalar = U;

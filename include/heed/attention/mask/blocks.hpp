@@ -155,6 +155,8 @@ struct BlockMask : VisibilityRuleBase {
 /// Key j is visible to query i where mask(b, h, floor(i / q_block_size), floor(j / k_block_size)) is not 0. `mask`:
 /// std::uint8_t or bool, rank 2 to 4, (B or 1, H or 1, ceil(N / q_block_size), ceil(M / k_block_size)), read when the
 /// attention runs; block sizes of 1 or more. Blocks that are not set cost nothing but the look at the mask.
+///
+/// No gradient: visibility is piecewise constant.
 template <TensorLike X>
 auto block_mask(X&& mask, Index q_block_size, Index k_block_size) {
   require(q_block_size > 0 && k_block_size > 0 && std::max(q_block_size, k_block_size) < (Index(1) << 31), "block_mask",

@@ -103,6 +103,8 @@ struct BooleanMask : VisibilityRuleBase {
 /// (B, H, N, M), any axis 1 to broadcast, any strides; read when the attention runs. Where granules of 16 keys are
 /// wholly visible or wholly hidden for a tile of queries, the kernel reads the mask once and neither tests nor computes
 /// what it hides: N * M bytes are read at most about twice.
+///
+/// No gradient: visibility is piecewise constant.
 template <TensorLike X>
 BooleanMask boolean_mask(X&& mask) {
   return {{}, detail::bytes_of(std::forward<X>(mask)).template promote<4>()};

@@ -12,6 +12,8 @@ namespace heed::inline HEED_ISA {
 /// Writes 1 where the rule shows key j to query i and 0 elsewhere into `mask`, (B, H, N, M) of std::uint8_t, by the
 /// rule's runs and tests as the attention asks them. Of `shape`, the widths are not used. `position_offset` is that of
 /// SoftmaxOptions: position(i) = i + position_offset; none: M - N, or key_lengths' lengths[b] - N.
+///
+/// No gradient: visibility is piecewise constant.
 template <VisibilityRule Rule>
 void dense_mask(const Rule& rule, const AttentionShape& shape, const View<std::uint8_t, 4>& mask,
                 std::optional<Index> position_offset = std::nullopt) {

@@ -162,6 +162,8 @@ inline BlockCausal block_causal(Index block_size) {
 
 /// The masks that training on packed documents uses (Bu et al. 2026, long-context attention benchmark), by lengths as
 /// documents() takes them; i and j are indices, N = M.
+///
+/// No gradient: visibility is piecewise constant.
 
 /// doc(i) = doc(j) and j <= i.
 template <class Lengths>

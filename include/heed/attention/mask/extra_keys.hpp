@@ -45,6 +45,8 @@ struct ExtraKeys : VisibilityRuleBase {
 };
 /// `rule` for the first `keys` keys, of which alone it is told; all keys behind them are visible to every query. The
 /// default positions count them too: for a rule by position, set SoftmaxOptions::position_offset to keys - N.
+///
+/// No gradient: visibility is piecewise constant.
 template <VisibilityRule R>
 auto with_extra_keys(R rule, Index keys) {
   return ExtraKeys<R>{{}, std::move(rule), keys};

@@ -42,6 +42,8 @@ struct QueryTile {
 ///   Index key_count(Index batch, Index keys) const     fewer keys than the tensor has; moves the default positions too
 ///   void check(const AttentionShape&) const            throw heed::Error for arguments that do not fit the call
 ///   static constexpr int kPlanes, fill(tile, ...)      values laid out by tile beforehand (see BooleanMask)
+///
+/// No gradient: visibility is piecewise constant.
 template <class R>
 concept VisibilityRule = requires(const R& rule, const At<float, Lanes::kQueries>& at) {
   simd::as_mask<float>(rule(at));

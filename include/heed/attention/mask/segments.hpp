@@ -55,6 +55,8 @@ struct Segments : VisibilityRuleBase {
 /// Key j is visible to query i where q_segment(b, i) == kv_segment(b, j). (B, N) and (B, M) int32, ids in any order;
 /// read when the attention runs. Runs of equal ids that no query of a tile has are skipped. Where documents lie one
 /// after the other, documents() says the same without an id per token.
+///
+/// No gradient: visibility is piecewise constant.
 template <TensorLike Q, TensorLike K>
 Segments segments(Q&& q_segment, K&& kv_segment) {
   static_assert(std::same_as<ScalarOf<Q>, std::int32_t> && std::same_as<ScalarOf<K>, std::int32_t>,

@@ -51,6 +51,8 @@ struct Causal : VisibilityRuleBase {
   }
 };
 /// Key j is visible to query i when j <= p_i, with p_i = i + M - N: the last query sees every key.
+///
+/// No gradient: visibility is piecewise constant.
 inline Causal causal() { return {}; }
 /// Key j is visible to query i when j <= i + offset; offset 0 is the alignment at the top left.
 inline Causal causal(Index offset) { return {{}, std::clamp(offset, -detail::kFarthest, detail::kFarthest)}; }

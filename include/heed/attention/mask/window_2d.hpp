@@ -99,6 +99,8 @@ struct Window2d : VisibilityRuleBase {
 /// Queries and keys are the height x width pixels of the same image in row-major order, N = M = height * width < 2^31.
 /// Key (y', x') is visible to query (y, x) when |y - y'| <= radius_y and |x - x'| <= radius_x; radii of 0 or more, in
 /// pixels, cut off at the border. The kernel visits (2 radius_y + 1) * (2 radius_x + 64) keys or fewer per 64 queries.
+///
+/// No gradient: visibility is piecewise constant.
 inline Window2d window_2d(Index height, Index width, Index radius_y, Index radius_x) {
   constexpr Index kLimit = Index(1) << 31;
   require(height >= 0 && width > 0 && width < kLimit && height <= (kLimit - 1) / width, "window_2d",

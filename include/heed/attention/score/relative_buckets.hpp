@@ -57,6 +57,8 @@ class BigNatural {
 /// t = floor((n - e) ln(distance / e) / ln(max_distance / e)), the floor exact: t is reached at the smallest distance
 /// with max_distance^t e^(n-e) <= distance^(n-e) e^t. Source: Raffel et al. 2020 (T5), section 2.1 and the authors'
 /// code.
+///
+/// No gradient: a bucket is an integer.
 class RelativeBuckets {
  public:
   /// Throws heed::Error naming `where`.
