@@ -14,7 +14,8 @@ using heed::test::random_tensor;
 
 TEST_CASE("conv_1d and conv_channels are conv_2d on other shapes") {
   const auto x = random_tensor<float, 3>({2, 6, 17}, 1);
-  const Conv1d<float> layer{random_tensor<float, 3>({4, 3, 5}, 2), random_tensor<float, 1>({4}, 3),
+  const Conv1d<float> layer{random_tensor<float, 3>({4, 3, 5}, 2),
+                            random_tensor<float, 1>({4}, 3),
                             {.stride = 2, .padding = 3, .dilation = 2, .groups = 2}};
   const heed::Tensor<float, 3> y = layer(x);
   REQUIRE(heed::const_view(y).sizes == std::array<Index, 3>{2, 4, 8});

@@ -22,7 +22,8 @@ TEST_CASE("squeeze_excitation scales channels") {
   se.options.pool = se.Pool::kMax;
   se.fc1.bias = se.fc2.bias = {};
   check_gradients([&](auto&, const auto& v) { return se(v); }, x, se);
-  CHECK_THROWS_WITH(se(Tensor<double, 4>(2, 5, 0, 7)), "squeeze_excitation: x must have positions, got shape (2, 5, 0, 7)");
+  CHECK_THROWS_WITH(se(Tensor<double, 4>(2, 5, 0, 7)),
+                    "squeeze_excitation: x must have positions, got shape (2, 5, 0, 7)");
   CHECK_THROWS_AS(se(Tensor<double, 4>(2, 4, 3, 7)), heed::Error);
 }
 

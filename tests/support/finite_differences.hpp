@@ -172,9 +172,8 @@ class GradientCheck {
   void backward(Tape<double>& tape, const DeviceRef& device, const std::tuple<Y...>& outputs) const {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
       const auto pairs = std::tuple_cat(
-          std::make_tuple(std::get<I>(outputs),
-                          View<const double, std::tuple_element_t<I, std::tuple<Y...>>::rank>(
-                              cotangents_[I].data(), std::get<I>(outputs).sizes()))...);
+          std::make_tuple(std::get<I>(outputs), View<const double, std::tuple_element_t<I, std::tuple<Y...>>::rank>(
+                                                    cotangents_[I].data(), std::get<I>(outputs).sizes()))...);
       std::apply([&](const auto&... pair) { tape.backward(device, pair...); }, pairs);
     }
     (std::make_index_sequence<sizeof...(Y)>());

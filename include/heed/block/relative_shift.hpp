@@ -21,7 +21,7 @@ auto relative_shift(const X& x_like, Index keys) {
   require(columns == keys + 1 || columns == keys + queries, "relative_shift",
           "x must have M + 1 or M + N columns with M = ", keys, " and N = ", queries, ", got shape ",
           shape_text(sizes_of(x)));
-  if (keys == 0) return x.slice(3, 0, 0);
+  if (keys == 0 || queries == 0) return x.slice(3, 0, keys);
   // Without its first N elements the matrix in rows of one column less is the one wanted.
   return x.merge(2).slice(2, queries, queries * (columns - 1)).split(2, columns - 1).slice(3, 0, keys);
 }

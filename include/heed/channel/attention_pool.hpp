@@ -9,10 +9,10 @@ namespace heed::inline HEED_ISA {
 
 /// out = sum over n of weights(n) x_n, weights = softmax over n of fc2 . tanh(fc1(x_n)) + fc2.bias.
 ///
-/// x (B, N, C), out (B, C), weights (B, N); fc1.weight (A, C), fc1.bias (A), fc2.weight (A), fc2.bias (1) or empty (it has
-/// no effect). One token gives itself. Throws heed::Error for shapes that do not fit and for no tokens. Time O(B N C A).
-/// The same bits for any number of threads.
-/// Source: Wang et al. 2025 (DBConformer), the pooling of its spatial branch; MambaRec fuses two modalities by it.
+/// x (B, N, C), out (B, C), weights (B, N); fc1.weight (A, C), fc1.bias (A), fc2.weight (A), fc2.bias (1) or empty (it
+/// has no effect). One token gives itself. Throws heed::Error for shapes that do not fit and for no tokens. Time O(B N
+/// C A). The same bits for any number of threads. Source: Wang et al. 2025 (DBConformer), the pooling of its spatial
+/// branch; MambaRec fuses two modalities by it.
 template <Real T>
 struct AttentionPool {
   template <class Out, class Weights>

@@ -39,17 +39,19 @@ struct JointGate {
 
 }  // namespace detail
 
-/// out = x * (1 + sigmoid(c * s)), or of c + s. The channel branch c (B, C, 1, 1) is the mean of each channel, num_layers
-/// times through relu(BN(fc)), then channel.out. The spatial branch s (B, 1, h, w) is relu(BN(reduce(x))), dilation_convs
-/// times through relu(BN(conv3x3)) with the dilation and the padding that keeps the size, then spatial.out.
+/// out = x * (1 + sigmoid(c * s)), or of c + s. The channel branch c (B, C, 1, 1) is the mean of each channel,
+/// num_layers times through relu(BN(fc)), then channel.out. The spatial branch s (B, 1, h, w) is relu(BN(reduce(x))),
+/// dilation_convs times through relu(BN(conv3x3)) with the dilation and the padding that keeps the size, then
+/// spatial.out.
 ///
 ///   heed::Bam<float> bam{{.num_layers = 1, .dilation_convs = 2, .dilation = 4}};
 ///
-/// x (B, C, h, w), out as x; channel.fc0.weight (R, C), channel.fc{i}.weight (R, R), channel.bn{i}.{weight,bias,mean,var}
-/// (R), channel.out.weight (C, R); spatial.reduce.weight (R, C), spatial.bn and spatial.bn{i} (R), spatial.conv{i}.weight
-/// (R, R, 3, 3), spatial.out.weight (1, R); all layers with a bias. R follows from the shapes (the paper: C / 16). Throws
-/// heed::Error for shapes and options that do not fit and a map without positions. The same bits for any number of
-/// threads. Source: Park et al. 2018, equations 2 to 6; the product is the authors' code, the sum their equation.
+/// x (B, C, h, w), out as x; channel.fc0.weight (R, C), channel.fc{i}.weight (R, R),
+/// channel.bn{i}.{weight,bias,mean,var} (R), channel.out.weight (C, R); spatial.reduce.weight (R, C), spatial.bn and
+/// spatial.bn{i} (R), spatial.conv{i}.weight (R, R, 3, 3), spatial.out.weight (1, R); all layers with a bias. R follows
+/// from the shapes (the paper: C / 16). Throws heed::Error for shapes and options that do not fit and a map without
+/// positions. The same bits for any number of threads. Source: Park et al. 2018, equations 2 to 6; the product is the
+/// authors' code, the sum their equation.
 template <Real T>
 struct Bam {
   enum class Combine { kMultiply, kAdd };

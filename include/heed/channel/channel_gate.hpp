@@ -62,14 +62,14 @@ struct Logarithm {
 
 }  // namespace detail
 
-/// out = x * sigmoid(sum over the pools p of fc2(relu(fc1(z_p)))), each z_p a number per channel over all positions: the
-/// mean, the largest, sqrt(sum of x^2) (kLp) or log(sum of e^x) (kLse).
+/// out = x * sigmoid(sum over the pools p of fc2(relu(fc1(z_p)))), each z_p a number per channel over all positions:
+/// the mean, the largest, sqrt(sum of x^2) (kLp) or log(sum of e^x) (kLse).
 ///
 /// x (B, C, h, w), out as x; fc1.weight (R, C), fc1.bias (R), fc2.weight (C, R), fc2.bias (C), the biases optional and
 /// counted once per pool; the reduction follows from the shapes. The gradient of kLp at a channel of zeros is 0. Throws
-/// heed::Error for shapes that do not fit, a map without positions and an empty list of pools. Reads x once per pool (kLse
-/// twice) and once more, and writes it once. The same bits for any number of threads.
-/// Source: Woo et al. 2018, equation 2; kLp and kLse are of the authors' code.
+/// heed::Error for shapes that do not fit, a map without positions and an empty list of pools. Reads x once per pool
+/// (kLse twice) and once more, and writes it once. The same bits for any number of threads. Source: Woo et al. 2018,
+/// equation 2; kLp and kLse are of the authors' code.
 template <Real T>
 struct ChannelGate {
   enum class Pool { kMean, kMax, kLp, kLse };

@@ -46,11 +46,11 @@ struct SumGate {
 /// sigmoid(linear(mean over time of H; channel)), a_t = sigmoid(conv1d(H; temporal)), with the padding that keeps the
 /// length.
 ///
-/// r (B, Cr, T), f (B, Cf, T), out (B, Cf, T), or (B, 2 Cf, T) of kConcat, channel (B, Cf), temporal (B, T); embed.weight
-/// (D, Cr, k), embed.bias (D), channel.weight (Cf, D), channel.bias (Cf), temporal.weight (1, D, k), temporal.bias (1),
-/// with odd k. Throws heed::Error for shapes that do not fit and for no time steps. Time O(B T (D Cr k + Cf)). The same
-/// bits for any number of threads.
-/// Source: Sridhar et al. 2021: a transcription; widths, kernel and the default of `fusion` are our reading.
+/// r (B, Cr, T), f (B, Cf, T), out (B, Cf, T), or (B, 2 Cf, T) of kConcat, channel (B, Cf), temporal (B, T);
+/// embed.weight (D, Cr, k), embed.bias (D), channel.weight (Cf, D), channel.bias (Cf), temporal.weight (1, D, k),
+/// temporal.bias (1), with odd k. Throws heed::Error for shapes that do not fit and for no time steps. Time O(B T (D Cr
+/// k + Cf)). The same bits for any number of threads. Source: Sridhar et al. 2021: a transcription; widths, kernel and
+/// the default of `fusion` are our reading.
 template <Real T>
 struct ClassSemanticsAttention {
   enum class Fusion { kAdd, kMultiply, kMax, kConcat };

@@ -9,8 +9,8 @@
 
 namespace heed::inline HEED_ISA {
 
-/// out = x * sigmoid(a), a(c) = sum over j of w(j) z(c + j - (k - 1) / 2), z the mean of each channel over all positions
-/// and 0 outside of the channels.
+/// out = x * sigmoid(a), a(c) = sum over j of w(j) z(c + j - (k - 1) / 2), z the mean of each channel over all
+/// positions and 0 outside of the channels.
 ///
 /// x (B, C, h, w), out as x; conv_weight (k), shared by the channels, or with Eca<T, false> (C, k), a kernel for each
 /// (the paper's ECA-NS). k is odd and may exceed C: kernel_size(C) is the authors' choice of it. Throws heed::Error for

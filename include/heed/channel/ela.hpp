@@ -7,16 +7,16 @@
 
 namespace heed::inline HEED_ISA {
 
-/// out(b, c, i, j) = x(b, c, i, j) * g_h(b, c, i) * g_w(b, c, j), g = sigmoid(GroupNorm(conv(p))) of the strips p of row
-/// means and of column means, the convolution with the padding that keeps the length.
+/// out(b, c, i, j) = x(b, c, i, j) * g_h(b, c, i) * g_w(b, c, j), g = sigmoid(GroupNorm(conv(p))) of the strips p of
+/// row means and of column means, the convolution with the padding that keeps the length.
 ///
-/// x (B, C, h, w), out as x. Shared by both strips: conv.weight (C, C / groups, k), gn.{weight,bias} (C); or, where those
-/// are empty, one of each for a strip: conv_h.weight, conv_w.weight, gn_h.{weight,bias}, gn_w.{weight,bias}. k is odd; it
-/// and the groups of the convolution follow from the shapes. The norm takes a strip by itself; a strip of length 1 in a
-/// group of one channel becomes 0, so that the gate is sigmoid(bias). The paper's sizes (k, groups, num_groups): T (5, C,
-/// 32), B (7, C, 16), S (5, C / 8, 16), L (7, C / 8, 16). Throws heed::Error for shapes that do not fit and a map without
-/// positions. Reads x three times and writes it once. The same bits for any number of threads.
-/// Source: Xu and Wan 2024, equations 4 to 8: a transcription, no code of the authors is published.
+/// x (B, C, h, w), out as x. Shared by both strips: conv.weight (C, C / groups, k), gn.{weight,bias} (C); or, where
+/// those are empty, one of each for a strip: conv_h.weight, conv_w.weight, gn_h.{weight,bias}, gn_w.{weight,bias}. k is
+/// odd; it and the groups of the convolution follow from the shapes. The norm takes a strip by itself; a strip of
+/// length 1 in a group of one channel becomes 0, so that the gate is sigmoid(bias). The paper's sizes (k, groups,
+/// num_groups): T (5, C, 32), B (7, C, 16), S (5, C / 8, 16), L (7, C / 8, 16). Throws heed::Error for shapes that do
+/// not fit and a map without positions. Reads x three times and writes it once. The same bits for any number of
+/// threads. Source: Xu and Wan 2024, equations 4 to 8: a transcription, no code of the authors is published.
 template <Real T>
 struct Ela {
   struct Options {
@@ -68,10 +68,10 @@ struct Ela {
   auto factor(const D& device, const P& strip, const Strip& by) const {
     const Index channels = sizes_of(strip)[1], inner = by.conv_weight.dimension(1), k = by.conv_weight.dimension(2);
     require_parameter(kName, "conv.weight", by.conv_weight, {channels, -1, -1});
-    require(channels % inner == 0 && k % 2 == 1, kName, "conv.weight must have shape (C, C / groups, k) with C = ",
-            channels, " and odd k, got ", shape_text(const_view(by.conv_weight).sizes));
-    const auto mixed =
-        conv_1d(device, strip, by.conv_weight, Tensor<T, 1>(), Conv1dOptions::same(k, channels / inner));
+    require(channels % inner == 0 && k % 2 == 1, kName,
+            "conv.weight must have shape (C, C / groups, k) with C = ", channels, " and odd k, got ",
+            shape_text(const_view(by.conv_weight).sizes));
+    const auto mixed = conv_1d(device, strip, by.conv_weight, Tensor<T, 1>(), Conv1dOptions::same(k, channels / inner));
     const auto normal = group_norm(device, mixed, options.num_groups, by.weight, by.bias, options.eps);
     return sigmoid(device, normal);
   }

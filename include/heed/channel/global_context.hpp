@@ -33,11 +33,11 @@ struct ScaleAndShift {
 /// out = x * sigmoid(t_mul(c)) + t_add(c), each part only if its fusion is on; c = sum over all positions of p x with
 /// p = softmax over them of mask . x + mask.bias, or the mean of x; t(c) = fc2(relu(LN(fc1(c)))).
 ///
-/// x (B, C, h, w), out as x; mask.weight (C), mask.bias (1) or empty, when pooling by attention; for each fusion that is
-/// on, {add,mul}.fc1.weight (P, C), .fc1.bias (P), .ln.{weight,bias} (P), .fc2.weight (C, P), .fc2.bias (C). P follows
-/// from the shapes (the paper: C / 16) and must not be 0. Throws heed::Error for shapes that do not fit and a map without
-/// positions. Reads x three times and writes it once; O(B C P) beside that. The same bits for any number of threads.
-/// Source: Cao et al. 2019, equation 5 and figure 4d.
+/// x (B, C, h, w), out as x; mask.weight (C), mask.bias (1) or empty, when pooling by attention; for each fusion that
+/// is on, {add,mul}.fc1.weight (P, C), .fc1.bias (P), .ln.{weight,bias} (P), .fc2.weight (C, P), .fc2.bias (C). P
+/// follows from the shapes (the paper: C / 16) and must not be 0. Throws heed::Error for shapes that do not fit and a
+/// map without positions. Reads x three times and writes it once; O(B C P) beside that. The same bits for any number of
+/// threads. Source: Cao et al. 2019, equation 5 and figure 4d.
 template <Real T>
 struct GlobalContext {
   enum class Pooling { kAttention, kMean };

@@ -26,9 +26,9 @@ struct WeightedSum {
 
 /// out = a * u + b * v, element by element.
 ///
-/// u and v (B, K), out as they; a and b (K) or (1), free: they need not add up to 1. Throws heed::Error for shapes that do
-/// not fit. Time O(B K). The same bits for any number of threads.
-/// Source: DFYP 2025, its learnable fusion of two branches.
+/// u and v (B, K), out as they; a and b (K) or (1), free: they need not add up to 1. Throws heed::Error for shapes that
+/// do not fit. Time O(B K). The same bits for any number of threads. Source: DFYP 2025, its learnable fusion of two
+/// branches.
 template <Real T>
 struct LearnableBranchFusion {
   Tensor<T, 1> a = {};

@@ -13,9 +13,9 @@ namespace heed::inline HEED_ISA {
 ///
 /// image (B, Ci, h, w), lidar (B, Cl, h, w), out (B, C, h, w); lidar.weight (C, Cl, 3, 3), image.weight (C, Ci, 3, 3),
 /// fuse.weight (C, Ci + Cl, 3, 3), each with .bn.{weight,bias,mean,var} (C) and no bias; gate.weight (C, C), gate.bias
-/// (C), or, where it is empty, gate_lidar and gate_image of the same shapes. Throws heed::Error for shapes that do not fit
-/// and maps without positions. Time O(18 B h w C (Ci + Cl)). The same bits for any number of threads.
-/// Source: M3Net 2025; the authors' code calls one gate for both modalities, their paper describes two.
+/// (C), or, where it is empty, gate_lidar and gate_image of the same shapes. Throws heed::Error for shapes that do not
+/// fit and maps without positions. Time O(18 B h w C (Ci + Cl)). The same bits for any number of threads. Source: M3Net
+/// 2025; the authors' code calls one gate for both modalities, their paper describes two.
 template <Real T>
 struct Mafi {
   ConvNorm<T> lidar = {}, image = {}, fuse = {};

@@ -11,9 +11,9 @@ namespace heed::inline HEED_ISA {
 /// spatial.weight . pav_j + spatial.bias of the J pairs, resized linearly to the P parts with half-pixel centres.
 ///
 /// x (B, C, P), pav (B, J, M), contiguous; out (B, C, P), channel (B, C), spatial (B, P); channel.weight (C, J M),
-/// channel.bias (C), spatial.weight (M), spatial.bias (1). Throws heed::Error for shapes that do not fit and for no parts
-/// or pairs. Time O(B (C J M + C P)). The same bits for any number of threads.
-/// Source: Zhou et al. 2025 (DRF, pose as clinical prior): a transcription, checked against no code of the authors.
+/// channel.bias (C), spatial.weight (M), spatial.bias (1). Throws heed::Error for shapes that do not fit and for no
+/// parts or pairs. Time O(B (C J M + C P)). The same bits for any number of threads. Source: Zhou et al. 2025 (DRF,
+/// pose as clinical prior): a transcription, checked against no code of the authors.
 template <Real T>
 struct PavGuidedAttention {
   template <class Out, class Vectors>
@@ -43,7 +43,8 @@ struct PavGuidedAttention {
     const auto sizes = sizes_of(x);
     const auto pairs = sizes_of(pav);
     require(pairs[0] == sizes[0] && pairs[1] > 0 && pairs[2] > 0 && sizes[2] > 0, kName,
-            "pav must have shape (B, J, M) with B = ", sizes[0], ", got ", shape_text(pairs), ", and x must have parts");
+            "pav must have shape (B, J, M) with B = ", sizes[0], ", got ", shape_text(pairs),
+            ", and x must have parts");
     require_parameter(kName, "channel.weight", channel.weight, {sizes[1], pairs[1] * pairs[2]});
     require_parameter(kName, "spatial.weight", spatial_weight, {pairs[2]});
     auto by_channel = sigmoid(device, channel(device, view(pav).merge(1)));

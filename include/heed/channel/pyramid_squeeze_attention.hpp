@@ -12,11 +12,11 @@ namespace heed::inline HEED_ISA {
 /// fc1(mean of each channel of f_i)))) with one network for all, a = softmax of z over i for each channel.
 ///
 /// x (B, Ci, h, w), out (B, 4 S, h', w'); conv{i}.weight (S, Ci / groups_i, k_i, k_i) with odd k_i, no bias, and the
-/// padding that keeps the size; fc1.weight (S / reduction, S), fc1.bias, fc2.weight (S, S / reduction), fc2.bias. Kernels
-/// (the paper: 3, 5, 7, 9), groups (1, 4, 8, 16) and the reduction (16, at most S) follow from the shapes. Throws
-/// heed::Error for shapes and options that do not fit and a map without positions. Cost of the convolutions. The same
-/// bits for any number of threads.
-/// Source: Zhang et al. 2021, equations 3 to 9; the reverse order and the softmax of a sigmoid are the authors' code.
+/// padding that keeps the size; fc1.weight (S / reduction, S), fc1.bias, fc2.weight (S, S / reduction), fc2.bias.
+/// Kernels (the paper: 3, 5, 7, 9), groups (1, 4, 8, 16) and the reduction (16, at most S) follow from the shapes.
+/// Throws heed::Error for shapes and options that do not fit and a map without positions. Cost of the convolutions. The
+/// same bits for any number of threads. Source: Zhang et al. 2021, equations 3 to 9; the reverse order and the softmax
+/// of a sigmoid are the authors' code.
 template <Real T>
 struct PyramidSqueezeAttention {
   struct Options {
@@ -51,8 +51,8 @@ struct PyramidSqueezeAttention {
     const auto f1 = features(device, x, 1);
     const auto f2 = features(device, x, 2);
     const auto f3 = features(device, x, 3);
-    const auto squeezed = concat<3>(device, weight(device, f0), weight(device, f1), weight(device, f2),
-                                    weight(device, f3));
+    const auto squeezed =
+        concat<3>(device, weight(device, f0), weight(device, f1), weight(device, f2), weight(device, f3));
     const auto a = softmax(device, squeezed);  // (B, S, 1, 4)
     const auto of = [&](Index i) { return view(a).slice(3, i, 1); };
     return concat<1>(device, multiply(device, f3, of(3)), multiply(device, f2, of(2)), multiply(device, f1, of(1)),
@@ -68,8 +68,8 @@ struct PyramidSqueezeAttention {
     const Index k = weight.dimension(2), inner = weight.dimension(1), channels = sizes_of(x)[1];
     require(weight.size() > 0 && weight.dimension(3) == k && k % 2 == 1 && channels % inner == 0 &&
                 weight.dimension(0) == conv[0].weight.dimension(0),
-            kName, "conv", i, ".weight must have shape (S, Ci / groups, k, k) with Ci = ", channels, ", odd k and S = ",
-            conv[0].weight.dimension(0), ", got ", shape_text(const_view(weight).sizes));
+            kName, "conv", i, ".weight must have shape (S, Ci / groups, k, k) with Ci = ", channels,
+            ", odd k and S = ", conv[0].weight.dimension(0), ", got ", shape_text(const_view(weight).sizes));
     return conv_2d(device, x, weight, conv[i].bias, ConvOptions::same(k, channels / inner, options.stride));
   }
   template <Device D, Operand X>

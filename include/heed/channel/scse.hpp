@@ -34,8 +34,8 @@ struct ConcurrentGate {
 /// v = x * sigmoid(sum over c of sse.weight(c) x(c) + sse.bias).
 ///
 /// x (B, C, h, w), out as x; cse.fc1.weight (R, C), cse.fc1.bias (R), cse.fc2.weight (C, R), cse.fc2.bias (C),
-/// sse.weight (C), sse.bias (1); the reduction follows from the shapes. Throws heed::Error for shapes that do not fit and
-/// a map without positions. Reads x three times and writes it once. The same bits for any number of threads.
+/// sse.weight (C), sse.bias (1); the reduction follows from the shapes. Throws heed::Error for shapes that do not fit
+/// and a map without positions. Reads x three times and writes it once. The same bits for any number of threads.
 /// Source: Roy et al. 2018 (the sum) and the authors' code (the maximum, as in their article of 2019).
 template <Real T>
 struct Scse {

@@ -39,9 +39,9 @@ struct WeightedTerm {
 ///
 /// x (B, Ci, h, w), out (B, C, h', w'); conv{i}.weight (C, Ci / groups, k, k) with odd k and no bias, with the padding
 /// that keeps the size, bn{i}.{weight,bias,mean,var} (C), fc.weight (d, C), fc_bn.{weight,bias,mean,var} (d),
-/// head{i}.weight (C, d), head{i}.bias (C) or empty. Kernels, groups and d follow from the shapes. Throws heed::Error for
-/// shapes and options that do not fit and a map without positions. Cost of the convolutions. The same bits for any number
-/// of threads. Source: Li et al. 2019, equations 1 to 6.
+/// head{i}.weight (C, d), head{i}.bias (C) or empty. Kernels, groups and d follow from the shapes. Throws heed::Error
+/// for shapes and options that do not fit and a map without positions. Cost of the convolutions. The same bits for any
+/// number of threads. Source: Li et al. 2019, equations 1 to 6.
 template <Real T>
 struct SelectiveKernel {
   struct Options {
@@ -72,8 +72,7 @@ struct SelectiveKernel {
     }
     visit_part("fc.", fc, f);
     visit_part("fc_bn.", fc_bn, f);
-    for (std::size_t i = 0; i < branches.size(); ++i)
-      visit_part("head" + std::to_string(i) + ".", branches[i].head, f);
+    for (std::size_t i = 0; i < branches.size(); ++i) visit_part("head" + std::to_string(i) + ".", branches[i].head, f);
   }
 
   template <Operand X>
@@ -112,8 +111,8 @@ struct SelectiveKernel {
     const Index k = weight.dimension(2), inner = weight.dimension(1), channels = sizes_of(x)[1];
     require(weight.size() > 0 && weight.dimension(3) == k && k % 2 == 1 && channels % inner == 0 &&
                 weight.dimension(0) == branches[0].conv.weight.dimension(0),
-            kName, "conv", i, ".weight must have shape (C, Ci / groups, k, k) with Ci = ", channels, ", odd k and C = ",
-            branches[0].conv.weight.dimension(0), ", got ", shape_text(const_view(weight).sizes));
+            kName, "conv", i, ".weight must have shape (C, Ci / groups, k, k) with Ci = ", channels,
+            ", odd k and C = ", branches[0].conv.weight.dimension(0), ", got ", shape_text(const_view(weight).sizes));
     const auto mixed = conv_2d(device, x, weight, branches[i].conv.bias,
                                ConvOptions::same(k, channels / inner, options.stride, options.dilations[i]));
     const auto normal = branches[i].bn(device, mixed);

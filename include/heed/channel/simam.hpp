@@ -53,8 +53,8 @@ struct EnergyGate {
 
 }  // namespace detail
 
-/// out = x * sigmoid(e), e = (x - m)^2 / (4 (v + e_lambda)) + 1/2, m the mean of a channel over its N = h w positions and
-/// v = (sum of (x - m)^2) / (N - 1).
+/// out = x * sigmoid(e), e = (x - m)^2 / (4 (v + e_lambda)) + 1/2, m the mean of a channel over its N = h w positions
+/// and v = (sum of (x - m)^2) / (N - 1).
 ///
 /// x (B, C, h, w), out as x, no parameters; e_lambda > 0. Of a single position v is 0. Throws heed::Error for a map
 /// without positions and another e_lambda. Reads x three times and writes it once. The same bits for any number of

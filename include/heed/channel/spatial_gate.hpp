@@ -8,8 +8,8 @@
 
 namespace heed::inline HEED_ISA {
 
-/// out = x * g, or x * g + x with `residual`; g = sigmoid(BN(conv([m, u]))), m the largest and u the mean of the channels
-/// at each position, the convolution with the padding that keeps the size.
+/// out = x * g, or x * g + x with `residual`; g = sigmoid(BN(conv([m, u]))), m the largest and u the mean of the
+/// channels at each position, the convolution with the padding that keeps the size.
 ///
 /// x (B, C, h, w), out as x; conv.weight (1, 2, k, k) with odd k, no bias; bn.{weight,bias,mean,var} (1), or all empty
 /// for no norm. Maps smaller than the kernel see zeros around them. Throws heed::Error for shapes that do not fit and a

@@ -8,14 +8,14 @@
 
 namespace heed::inline HEED_ISA {
 
-/// out_t = x * gate_t for each task t, gate_t = linear(h_t; gate{t}), or its sigmoid; h_t = gelu(proj{t}(x)), or, with one
-/// projection for all, the t-th C channels of gelu(proj(x)).
+/// out_t = x * gate_t for each task t, gate_t = linear(h_t; gate{t}), or its sigmoid; h_t = gelu(proj{t}(x)), or, with
+/// one projection for all, the t-th C channels of gelu(proj(x)).
 ///
 ///   heed::TaskChannelScaling<float> scaling{{.num_tasks = 3}};
 ///
 /// x (B, N, C), each gate and out (B, N, C); proj{t}.weight (C, C), or with `split` off proj.weight (T C, C), and
-/// gate{t}.weight (C, C), all with biases. A gate without the sigmoid is unbounded and may change sign. Throws heed::Error
-/// for shapes and options that do not fit. Time O(B N C^2 T). The same bits for any number of threads.
+/// gate{t}.weight (C, C), all with biases. A gate without the sigmoid is unbounded and may change sign. Throws
+/// heed::Error for shapes and options that do not fit. Time O(B N C^2 T). The same bits for any number of threads.
 /// Source: M3Net 2025, its task-oriented channel scaling.
 template <Real T>
 struct TaskChannelScaling {

@@ -28,14 +28,14 @@ struct MeanGate {
 
 }  // namespace detail
 
-/// out = x * (g_cw + g_hc + g_hw) / 3, or without g_hw the mean of two (`no_spatial`): the factors of spatial_gate with a
-/// norm over x, pooled over the rows (a map of channels by columns), over the columns (rows by channels) and over the
+/// out = x * (g_cw + g_hc + g_hw) / 3, or without g_hw the mean of two (`no_spatial`): the factors of spatial_gate with
+/// a norm over x, pooled over the rows (a map of channels by columns), over the columns (rows by channels) and over the
 /// channels.
 ///
-/// x (B, C, h, w), out as x; for each of cw, hc and hw, conv.weight (1, 2, k, k) with odd k and bn.{weight,bias,mean,var}
-/// (1). Throws heed::Error for shapes that do not fit and a map without positions. Reads x once per factor and statistic
-/// and once more, and writes it once. The same bits for any number of threads.
-/// Source: Misra et al. 2021, equations 4 and 5.
+/// x (B, C, h, w), out as x; for each of cw, hc and hw, conv.weight (1, 2, k, k) with odd k and
+/// bn.{weight,bias,mean,var} (1). Throws heed::Error for shapes that do not fit and a map without positions. Reads x
+/// once per factor and statistic and once more, and writes it once. The same bits for any number of threads. Source:
+/// Misra et al. 2021, equations 4 and 5.
 template <Real T>
 struct TripletAttention {
   struct Options {

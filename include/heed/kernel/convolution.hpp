@@ -41,7 +41,8 @@ HEED_INLINE void gather_row(const U* row, Index stride, Index size, Index first,
 
 namespace detail {
 
-/// Positions [first, first + count) of a grid of outputs, row by row: the numbers that they read at one tap of one plane.
+/// Positions [first, first + count) of a grid of outputs, row by row: the numbers that they read at one tap of one
+/// plane.
 template <Real T, class U>
 void gather_positions(const View<const U, 2>& plane, const Taps& taps, Index tap, Index grid_width, Index first,
                       Index count, T* to) {
@@ -72,9 +73,9 @@ Index split_rows(const D& device, Index units, Index rows, Index least) {
 /// out(b, g rows + r, i, j) = bias(g rows + r) + sum over the channels c of group g and the taps t of
 /// weights[g rows + r][c count + t] * x(b, g channels + c, input of (i, j) at t).
 ///
-/// x (B, groups * channels, h, w) and out (B, groups * rows, h', w') of any strides and storage; weights are contiguous,
-/// bias may be null, or must be with Write::kAdd. Sums in blocks of 256 of the depth as gemm does: an element has the
-/// same bits for any batch and any number of threads. Scratch of a panel (256 x kPanelWidth) a thread.
+/// x (B, groups * channels, h, w) and out (B, groups * rows, h', w') of any strides and storage; weights are
+/// contiguous, bias may be null, or must be with Write::kAdd. Sums in blocks of 256 of the depth as gemm does: an
+/// element has the same bits for any batch and any number of threads. Scratch of a panel (256 x kPanelWidth) a thread.
 template <Write write, Real T, class D, class UX, class UO>
 void convolve(const D& device, const View<const UX, 4>& x, const T* weights, const T* bias, const Taps& taps,
               Index groups, const View<UO, 4>& out) {
@@ -111,17 +112,16 @@ void convolve(const D& device, const View<const UX, 4>& x, const T* weights, con
     if (add && !adds_in_place)
       for (Index r = 0; r < count; ++r)
         std::fill_n(sum + r * sum_stride, in_place ? lanes : padded_lanes, bias ? bias[row + r] : T(0));
-    detail::gemm_tile<T>(weights + row * depth, depth, 1, count, lanes, depth, add, sum, sum_stride, last,
-                         [&](Index from, Index part) {
-                           for (Index d = 0; d < part; ++d) {
-                             const auto input = x.select(0, b).select(0, g * channels + (from + d) / taps.count);
-                             T* const to = panel + d * width;
-                             detail::gather_positions<T>(input, taps, (from + d) % taps.count, grid_width, first, lanes,
-                                                         to);
-                             std::fill(to + lanes, to + padded_lanes, T(0));
-                           }
-                           return panel;
-                         });
+    detail::gemm_tile<T>(
+        weights + row * depth, depth, 1, count, lanes, depth, add, sum, sum_stride, last, [&](Index from, Index part) {
+          for (Index d = 0; d < part; ++d) {
+            const auto input = x.select(0, b).select(0, g * channels + (from + d) / taps.count);
+            T* const to = panel + d * width;
+            detail::gather_positions<T>(input, taps, (from + d) % taps.count, grid_width, first, lanes, to);
+            std::fill(to + lanes, to + padded_lanes, T(0));
+          }
+          return panel;
+        });
     if (in_place) return;
     for (Index r = 0; r < count; ++r)
       for (Index i = 0; i < lanes; ++i) {

@@ -15,9 +15,9 @@ namespace detail {
 /// neighbouring outputs are neighbours in memory at every tap.
 struct PaddedPlane {
   ConvolutionSteps steps;
-  Index rows = 0;       // of the padded plane
-  Index phase = 0;      // columns of a phase, with room for a whole block of batches behind the last output
-  Index taps = 0;       // kh * kw
+  Index rows = 0;   // of the padded plane
+  Index phase = 0;  // columns of a phase, with room for a whole block of batches behind the last output
+  Index taps = 0;   // kh * kw
   Index kernel_width = 0;
 
   PaddedPlane(const ConvolutionSteps& s, Index kh, Index kw, Index out_rows, Index out_columns, Index slack)
@@ -58,8 +58,8 @@ struct PaddedPlane {
       for (Index x = 0; x < plane.size(1); ++x) {
         const Index column = x + steps.padding[1];
         if (column / steps.stride[1] >= phase) break;
-        plane(y, x) += from[(y + steps.padding[0]) * row_size() + column % steps.stride[1] * phase +
-                            column / steps.stride[1]];
+        plane(y, x) +=
+            from[(y + steps.padding[0]) * row_size() + column % steps.stride[1] * phase + column / steps.stride[1]];
       }
   }
 };
@@ -80,8 +80,7 @@ HEED_INLINE void depthwise_block(const T* from, Index row_step, const Index* off
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; ++v)
-        acc[r][v] = simd::fma(weight, simd::load(at + r * row_step + v * w), acc[r][v]);
+      for (int v = 0; v < NV; ++v) acc[r][v] = simd::fma(weight, simd::load(at + r * row_step + v * w), acc[r][v]);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -124,9 +123,9 @@ void depthwise(const D& device, const View<const UX, 4>& x, const T* weights, co
         const Index channel = c * multiplier + m;
         const auto target = detail::plane_of(out, b, channel);
         const auto run = [&]<int R, int NV>(Index i, Index j) {
-          detail::depthwise_block<R, NV, T>(input + i * row_step + j, row_step, offsets, weights + channel * padded.taps,
-                                            padded.taps, bias ? bias[channel] : T(0), target.at(i, j), target.stride(0),
-                                            target.stride(1), target.size(1) - j);
+          detail::depthwise_block<R, NV, T>(input + i * row_step + j, row_step, offsets,
+                                            weights + channel * padded.taps, padded.taps, bias ? bias[channel] : T(0),
+                                            target.at(i, j), target.stride(0), target.stride(1), target.size(1) - j);
         };
         for (Index j = 0; j < target.size(1); j += block) {
           const Index batches = std::min<Index>(detail::kDepthwiseBatches, (target.size(1) - j + w - 1) / w);

@@ -79,8 +79,8 @@ void maximum(const D& device, const View<const U, Rank>& x, const View<UO, Rank>
   });
 }
 
-/// The gradient of maximum, added to d_x at the first element, in row-major order, that equals the result. out and d_out
-/// have x's shape and stride 0 where they were reduced.
+/// The gradient of maximum, added to d_x at the first element, in row-major order, that equals the result. out and
+/// d_out have x's shape and stride 0 where they were reduced.
 template <Real T, class D, int Rank>
 void maximum_backward(const D& device, const View<const T, Rank>& x, const View<const T, Rank>& out,
                       const View<const T, Rank>& d_out, const View<T, Rank>& d_x) {
