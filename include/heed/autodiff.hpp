@@ -10,6 +10,7 @@
 #include "heed/autodiff/elementwise.hpp"
 #include "heed/autodiff/embedding.hpp"
 #include "heed/autodiff/landmark.hpp"
+#include "heed/autodiff/landmark_retrieval.hpp"
 #include "heed/autodiff/linear.hpp"
 #include "heed/autodiff/linear_attention.hpp"
 #include "heed/autodiff/matmul.hpp"
