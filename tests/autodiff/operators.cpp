@@ -2,6 +2,7 @@
 // Operators on variables: the same lines as on tensors.
 #include "heed/autodiff.hpp"
 #include "heed/self/multi_head_attention.hpp"
+#include "heed/self/varlen_attention.hpp"
 #include "support/finite_differences.hpp"
 
 using heed::Index;
@@ -47,4 +48,40 @@ TEST_CASE("Gradients of multi-head attention") {
   const auto plain = attend(query, key, value, inputs);
   CHECK(error_of(recorded.out.value(), plain.out) == 0);
   if (attend.options.return_weights) CHECK(error_of(recorded.weights.value(), plain.weights) == 0);
+}
+
+TEST_CASE("Gradients of scaled dot-product attention with its options") {
+  using Attention = heed::ScaledDotProductAttention<double>;
+  auto q = random_tensor<double, 4>({2, 4, 3, 5}, 1), k = random_tensor<double, 4>({2, 2, 6, 5}, 2);
+  auto v = random_tensor<double, 4>({2, 2, 6, 3}, 3), bias = random_tensor<double, 4>({1, 4, 3, 6}, 4);
+  Attention attend{{.softcap = 2, .causal = true, .window_left = 3, .return_lse = true},
+                   random_tensor<double, 1>({4}, 5),
+                   random_tensor<double, 1>({4}, 6)};
+  check_gradients(
+      [&](auto&, const auto& query, const auto& key, const auto& value, const auto& added) {
+        const auto result = attend(query, key, value, Attention::Inputs{.attn_bias = added.value()});
+        return std::make_tuple(result.out, result.lse);
+      },
+      q, k, v, bias, attend);
+  Tape<double> tape;
+  const auto recorded = attend(tape.input(q), k, v, {.attn_bias = bias});
+  const auto plain = attend(q, k, v, {.attn_bias = bias});
+  CHECK(error_of(recorded.out.value(), plain.out) == 0);
+  CHECK(error_of(recorded.lse.value(), plain.lse) == 0);
+}
+
+TEST_CASE("Gradients of packed sequences") {
+  auto q = random_tensor<double, 3>({9, 4, 5}, 1), k = random_tensor<double, 3>({11, 2, 5}, 2);
+  auto v = random_tensor<double, 3>({11, 2, 3}, 3);
+  Tensor<std::int32_t, 1> cu_q(5), cu_k(5);
+  cu_q.setValues({0, 4, 4, 7, 9});
+  cu_k.setValues({0, 4, 6, 11, 11});  // an empty sequence, one without queries, one without keys
+  const heed::VarlenAttention attend{{.causal = true}};
+  check_gradients(
+      [&](auto&, const auto& query, const auto& key, const auto& value) {
+        return attend(query, key, value, cu_q, cu_k);
+      },
+      q, k, v);
+  Tape<double> tape;
+  CHECK(error_of(attend(tape.input(q), k, v, cu_q, cu_k).value(), attend(q, k, v, cu_q, cu_k)) == 0);
 }

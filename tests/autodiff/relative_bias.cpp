@@ -23,7 +23,8 @@ TEST_CASE("Gradients of relative position biases") {
 
 TEST_CASE("Gradients of relative position biases sum many diagonals") {
   const Index n = 300, m = 170;
-  const RelativePositionBias<float> relative{{.num_buckets = 8, .max_distance = 20}, random_tensor<float, 2>({8, 2}, 1)};
+  const RelativePositionBias<float> relative{{.num_buckets = 8, .max_distance = 20},
+                                             random_tensor<float, 2>({8, 2}, 1)};
   const auto c = random_tensor<float, 3>({2, n, m}, 2);
   Tape<float> tape;
   const heed::Var bias = relative(tape, n, m);

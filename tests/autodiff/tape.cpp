@@ -54,6 +54,11 @@ Tensor<double, 2> tensor(const View<const double, 2>& view) {
 
 }  // namespace
 
+// What does not know how to record cannot take a variable, so that no gradient is lost silently.
+static_assert(!heed::TensorLike<Var<float, 2>>);
+static_assert(heed::Recorded<Var<float, 2>> && heed::Operand<Var<float, 2>> && heed::Operand<Tensor<float, 2>>);
+static_assert(!heed::Recorded<Tensor<float, 2>> && heed::AnyRecorded<Tensor<float, 2>, Var<float, 2>>);
+
 TEST_CASE("A tape gives the gradients of inputs and of parameters by address") {
   const auto x = numbers(1), w = numbers(2), c = numbers(3);
   Tape<double> tape;

@@ -67,10 +67,11 @@ class Registry {
   std::map<std::string, Entry, std::less<>> entries_;
 };
 
-// The families, a translation unit each, and three for self.
+// The families, one translation unit each; that of self-attention has several.
 void add_self(Registry& add);
 void add_self_memory(Registry& add);
 void add_self_scans(Registry& add);
+void add_self_variants(Registry& add);
 void add_cross_dual(Registry& add);
 void add_channel(Registry& add);
 void add_local_linear(Registry& add);

@@ -5,6 +5,7 @@
 #include "heed/self/importance_factor.hpp"
 #include "heed/self/landmark_attention.hpp"
 #include "heed/self/landmark_retrieval_attention.hpp"
+#include "heed/self/single_head_self_attention.hpp"
 #include "heed/self/taylor_attention.hpp"
 #include "registry.hpp"
 
@@ -104,6 +105,15 @@ void add_landmark_retrieval_attention(Registry& add) {
   });
 }
 
+void add_single_head_self_attention(Registry& add) {
+  add("single_head_self_attention", []<class C>(C& c) {
+    heed::SingleHeadSelfAttention<Scalar<C>> op{
+        {.partial_dim = c.integer("partial_dim"), .qk_dim = c.integer("qk_dim")}};
+    c.parameters(op);
+    c.out("out", op(c.in(rank<4>, "x")));
+  });
+}
+
 }  // namespace
 
 void add_self_scans(Registry& add) {
@@ -111,6 +121,7 @@ void add_self_scans(Registry& add) {
   add_scan<heed::TaylorAttention>(add, "taylor_attention");
   add_gaussian(add);
   add_landmark_attention(add);
+  add_single_head_self_attention(add);
   add_landmark_retrieval_attention(add);
 }
 

@@ -33,11 +33,15 @@ TEST_CASE("parallel_for visits each unit once") {
   for (const Index count : {0, 1, 2, 3, 7, 1000}) {
     CAPTURE(count);
     check_each_once(Eigen::DefaultDevice(), count);
+    check_each_once(heed::DeviceRef(), count);
+    check_each_once(heed::DeviceRef(Eigen::DefaultDevice()), count);
     for (const int threads : {1, 2, 3}) {
       CAPTURE(threads);
       const Pool pool(threads);
       CHECK(heed::thread_count(pool.device) == threads);
       for (int call = 0; call < 20; ++call) check_each_once(pool.device, count);
+      check_each_once(heed::DeviceRef(pool.device), count);
+      CHECK(heed::thread_count(heed::DeviceRef(pool.device)) == threads);
     }
   }
 }

@@ -177,3 +177,23 @@ TEST_CASE("TensorLike accepts what has memory") {
   STATIC_REQUIRE(heed::kRankOf<Eigen::Map<const Eigen::ArrayXd>&> == 1);
   STATIC_REQUIRE(std::is_same_v<heed::ScalarOf<const Tensor<heed::half, 3>&>, heed::half>);
 }
+
+TEST_CASE("Neighbouring axes that lie as one in memory merge, contiguous views take another shape") {
+  Tensor<float, 3> x(2, 3, 4);
+  for (Index i = 0; i < x.size(); ++i) x.data()[i] = float(i);
+  const View<float, 3> v(x);
+  CHECK(v.is_contiguous());
+  CHECK(v.merge(0).sizes == std::array<Index, 2>{6, 4});
+  CHECK(v.merge(0)(5, 3) == 23);
+  CHECK(v.merge(1)(1, 11) == 23);
+  CHECK(v.slice(2, 1, 2).merge(0)(5, 1) == 22);
+  CHECK(v.slice(0, 1, 1).slice(1, 1, 2).merge(0)(1, 0) == 20);
+  CHECK(v.slice(1, 1, 1).merge(0).strides == std::array<Index, 2>{12, 1});
+  CHECK_FALSE(v.slice(2, 0, 3).is_contiguous());
+  CHECK_THROWS_WITH(v.slice(2, 0, 3).merge(1), heed::test::contains("do not lie as one in memory"));
+  CHECK_THROWS_WITH(v.permute({1, 0, 2}).merge(0), heed::test::contains("do not lie as one in memory"));
+  CHECK(v.reshape<2>({8, 3})(7, 2) == 23);
+  CHECK(v.reshape<1>({24})(23) == 23);
+  CHECK_THROWS_WITH(v.reshape<1>({23}), heed::test::contains("has not as many elements as (23)"));
+  CHECK_THROWS_WITH(v.permute({2, 1, 0}).reshape<1>({24}), heed::test::contains("is not contiguous"));
+}

@@ -67,7 +67,7 @@ TEMPLATE_TEST_CASE("Sums over every set of axes", "", float, double) {
   for (int kept = 0; kept < 8; ++kept) {
     CAPTURE(kept);
     std::array<Index, 3> sizes{};
-    for (int a = 0; a < 3; ++a) sizes[std::size_t(a)] = kept >> a & 1 ? x.dimension(a) : 1;
+    for (int a = 0; a < 3; ++a) sizes[std::size_t(a)] = kept >> a & 1 ? x.dimension(std::size_t(a)) : 1;
     Tensor<T, 3> sum;
     sum.resize(sizes);
     sum.setConstant(T(0.5));

@@ -106,6 +106,39 @@ TEMPLATE_TEST_CASE("gemm agrees with the exact product within its bound", "", fl
   }
 }
 
+TEMPLATE_TEST_CASE("gemm adds, also by rows that are columns of memory", "", float, double) {
+  using T = TestType;
+  for (const auto& [rows, outputs, depth] :
+       std::vector<std::array<Index, 3>>{{1, 1, 1}, {3, 17, 63}, {65, 63, 17}, {130, 97, 300}, {5, 4, 0}}) {
+    CAPTURE(rows, outputs, depth);
+    const auto a = random_matrix<T>(rows, depth, 1), b = random_matrix<T>(outputs, depth, 2);
+    const auto start = random_matrix<T>(rows, outputs, 3);
+    const Matrix<T> a_columns = a.transpose(), b_columns = b.transpose();
+    const View<const T, 2> at = heed::const_view(a_columns).permute({1, 0});
+    const View<const T, 2> bt = heed::const_view(b_columns).permute({1, 0});
+    const View<const T, 1> none;
+    const Eigen::Matrix<double, -1, -1> want =
+        start.template cast<double>() + a.template cast<double>() * b.template cast<double>().transpose();
+    const double most = bound(depth) * double(std::numeric_limits<T>::epsilon()) * double(depth + 10);
+    Matrix<T> c = start, wide = poison<T>(rows, 2 * outputs);
+    heed::kernel::gemm<heed::kernel::Write::kAdd>(Eigen::DefaultDevice(), heed::const_view(a), heed::const_view(b),
+                                                  none, heed::view(c));
+    CHECK((c.template cast<double>() - want).cwiseAbs().maxCoeff() <= most);
+    Matrix<T> same = start;
+    heed::kernel::gemm<heed::kernel::Write::kAdd>(Eigen::DefaultDevice(), at, bt, none, heed::view(same));
+    CHECK(same_bits(c, same));
+    for (Index i = 0; i < rows; ++i)
+      for (Index o = 0; o < outputs; ++o) wide(i, 2 * o) = start(i, o);
+    View<T, 2> every_other(wide.data(), {rows, outputs}, {2 * outputs, 2});
+    heed::kernel::gemm<heed::kernel::Write::kAdd>(Eigen::DefaultDevice(), at, heed::const_view(b), none, every_other);
+    for (Index i = 0; i < rows; ++i)
+      for (Index o = 0; o < outputs; ++o) {
+        CHECK(std::abs(double(wide(i, 2 * o)) - want(i, o)) <= most);
+        CHECK(std::isnan(wide(i, 2 * o + 1)));
+      }
+  }
+}
+
 TEMPLATE_TEST_CASE("gemm gives an element the same bits for any number of rows, outputs and threads", "[threads]",
                    float, double) {
   const Kernel kernel = GENERATE(Kernel::kPanels, Kernel::kFew);

@@ -73,6 +73,8 @@ void for_each_query(const D& device, Index batch, Index heads, Index queries, co
 /// A state of -infinity saw no key and contributes nothing, whatever its output holds; where all are, the result is 0
 /// and -infinity. Throws heed::Error, before anything is written, for shapes that do not fit. O(S B H N D); the same
 /// bits on any device. Source: the log-sum-exp update of ring attention (Liu et al. 2023; ring-flash-attention).
+///
+/// Gradient: of outputs and lses, merge_attention_states_backward.
 template <Device D, TensorLike O, TensorLike L, class UO, class T>
 void merge_attention_states(const D& device, const O& outputs_like, const L& lses_like, const Into<UO, 4, T>& target) {
   constexpr std::string_view kName = "merge_attention_states";

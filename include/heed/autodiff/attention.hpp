@@ -16,9 +16,9 @@ Var<T, Rank - 1> make_lse(Tape<T>& tape, const Var<T, Rank>& q) {
 }
 }  // namespace detail
 
-/// attend(q, k, v) recorded into variables that are not yet written; an lse on no tape is made. Tensors beside variables
-/// are parameters, and so is what the score modifiers read; those and the rule are kept with the views that they hold
-/// until the tape is cleared.
+/// attend(q, k, v) recorded into variables that are not yet written; an lse on no tape is made. Tensors beside
+/// variables are parameters, and so is what the score modifiers read; those and the rule are kept with the views that
+/// they hold until the tape is cleared.
 template <class Score, class Rule, Device D, Operand Q, Operand K, Operand V, Recorded O, Recorded L>
 requires AnyRecorded<Q, K, V>
 void record_into(const SoftmaxAttention<Score, Rule>& attend, const D& device, const Q& q_operand, const K& k_operand,

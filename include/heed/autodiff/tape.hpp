@@ -3,53 +3,16 @@
 #pragma once
 
 #include <algorithm>
-#include <functional>
-#include <memory>
 #include <span>
 #include <tuple>
 #include <vector>
 
+#include "heed/autodiff/record.hpp"
 #include "heed/autodiff/var.hpp"
 #include "heed/core/scratch.hpp"
 #include "heed/kernel/elementwise.hpp"
 
 namespace heed::inline HEED_ISA {
-
-namespace detail {
-
-/// The memory between the first and the last element of a view.
-template <class T>
-struct MemoryRange {
-  const T* begin = nullptr;
-  const T* end = nullptr;
-
-  template <int Rank>
-  explicit MemoryRange(const View<const T, Rank>& view) : begin(view.data), end(view.data + 1) {
-    for (int axis = 0; axis < Rank; ++axis) {
-      const Index reach = (view.size(axis) - 1) * view.stride(axis);
-      (reach < 0 ? begin : end) += reach;
-    }
-  }
-  bool contains(const MemoryRange& other) const {
-    return !std::less<const T*>()(other.begin, begin) && !std::less<const T*>()(end, other.end);
-  }
-  bool operator==(const MemoryRange&) const = default;
-  bool operator<(const MemoryRange& other) const {
-    return begin != other.begin ? std::less<const T*>()(begin, other.begin) : std::less<const T*>()(end, other.end);
-  }
-};
-
-template <class U, int Rank>
-void copy_elements(const View<const U, Rank>& from, const View<U, Rank>& to) {
-  if (from.count() == 0) return;
-  if constexpr (Rank == 1) {
-    for (Index i = 0; i < from.size(0); ++i) to(i) = from(i);
-  } else {
-    for (Index i = 0; i < from.size(0); ++i) copy_elements(from.select(0, i), to.select(0, i));
-  }
-}
-
-}  // namespace detail
 
 /// Records what blocks do to variables, and runs their gradients backwards.
 ///
@@ -252,24 +215,6 @@ class Tape {
     detail::MemoryRange<T> values;
     Index node;
   };
-  struct Step {
-    virtual ~Step() = default;
-    virtual void run() = 0;
-    virtual std::span<const Index> outputs() const = 0;
-  };
-  template <class F, std::size_t N>
-  struct StepOf final : Step {
-    StepOf(F f, const std::array<Index, N>& nodes) : f(std::move(f)), nodes(nodes) {}
-    void run() override { f(); }
-    std::span<const Index> outputs() const override { return nodes; }
-    F f;
-    std::array<Index, N> nodes;
-  };
-
-  struct Destroy {
-    void operator()(Step* step) const { step->~Step(); }  // its memory is the arena's
-  };
-  using StepPointer = std::unique_ptr<Step, Destroy>;
 
   void require_idle(std::string_view name) const {
     require(!running_, "Tape", name, " was called from within the tape's own backward");
@@ -357,9 +302,9 @@ class Tape {
 
   template <class F, std::size_t N>
   void add_step(F&& f, const std::array<Index, N>& nodes) {
-    using Kept = StepOf<std::decay_t<F>, N>;
+    using Kept = detail::StepOf<std::decay_t<F>, N>;
     static_assert(alignof(Kept) <= detail::kScratchAlignment);
-    steps_.push_back(StepPointer(new (take<std::byte>(Index(sizeof(Kept)))) Kept(std::forward<F>(f), nodes)));
+    steps_.push_back(detail::StepPointer(new (take<std::byte>(Index(sizeof(Kept)))) Kept(std::forward<F>(f), nodes)));
   }
 
   // Zero at the first touch in a backward.
@@ -438,7 +383,7 @@ class Tape {
   detail::ScratchArena arena_;  // values, gradients and steps
   std::vector<Node> nodes_;
   std::vector<Known> known_;  // ordered by range
-  std::vector<StepPointer> steps_;
+  std::vector<detail::StepPointer> steps_;
   std::uint64_t recording_ = 1;  // the number of clear() and 1
   std::uint64_t pass_ = 0;       // the number of backward() since
   bool running_ = false;

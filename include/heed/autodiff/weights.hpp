@@ -12,8 +12,8 @@ template <Device D, class Score, class Rule, Operand Q, Operand K, Recorded W>
 void attention_weights(const D& device, const SoftmaxAttention<Score, Rule>& attend, const Q& q_like, const K& k_like,
                        const W& target) {
   static_assert(std::same_as<Score, Identity>,
-                "heed::attention_weights: the weights of an attention with score modifiers have no gradient; take their "
-                "values, attention_weights(attend, q.value(), k.value())");
+                "heed::attention_weights: the weights of an attention with score modifiers have no gradient; take "
+                "their values, attention_weights(attend, q.value(), k.value())");
   auto& tape = tape_of("attention_weights", target);
   const auto q = tape.operand(q_like);
   const auto k = tape.operand(k_like);

@@ -65,6 +65,22 @@ struct Relu {
   }
 };
 
+/// x between low and high, which may be infinite; the derivative is 1 from low to high, both included, and 0 beyond.
+struct Clamp {
+  double low = 0, high = 1;
+
+  template <Real T>
+  simd::Batch<T> value(simd::Batch<T> x) const {
+    const simd::Batch<T> least(static_cast<T>(low)), most(static_cast<T>(high));
+    return simd::select(x < least, least, simd::select(x > most, most, x));
+  }
+  template <Real T>
+  simd::Batch<T> derivative(simd::Batch<T> x) const {
+    const simd::Batch<T> zero(T(0)), one(T(1));
+    return simd::select(x < simd::Batch<T>(T(low)), zero, simd::select(x > simd::Batch<T>(T(high)), zero, one));
+  }
+};
+
 /// e^x.
 struct Exp {
   template <Real T>
@@ -246,6 +262,16 @@ auto exp(const X& x) {
 template <Device D, Operand X>
 auto exp(const D& device, const X& x) {
   return activate(device, Exp(), x);
+}
+
+/// x between low and high: activate(Clamp{low, high}, x).
+template <Operand X>
+auto clamp(const X& x, double low, double high) {
+  return activate(Clamp{low, high}, x);
+}
+template <Device D, Operand X>
+auto clamp(const D& device, const X& x, double low, double high) {
+  return activate(device, Clamp{low, high}, x);
 }
 
 }  // namespace heed::inline HEED_ISA

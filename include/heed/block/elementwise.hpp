@@ -53,6 +53,22 @@ struct Product {
     return d * a;
   }
 };
+/// x where it is positive, slope * x elsewhere: with a learned slope the parametric ReLU.
+struct SlopeBelowZero {
+  static constexpr std::string_view kName = "prelu";
+  template <class B>
+  static B value(B x, B slope) {
+    return simd::select(x > B(0), x, B(slope * x));
+  }
+  template <class B>
+  static B first(B d, B x, B slope) {
+    return simd::select(x > B(0), d, B(slope * d));
+  }
+  template <class B>
+  static B second(B d, B x, B) {
+    return simd::select(x > B(0), B(0), B(x * d));
+  }
+};
 struct Quotient {
   static constexpr std::string_view kName = "divide";
   template <class B>
@@ -98,10 +114,10 @@ View<T, To> stretch(const View<T, Rank>& x, const std::array<Index, std::size_t(
 
 }  // namespace detail
 
-/// out = operation(a, b), element by element; axes of size 1 are broadcast, and the shorter shape gets leading ones. Any
-/// strides and storage, computed in double for double and in float for the rest; the result has a's type. Empty
-/// tensors give empty ones. Throws heed::Error for shapes that do not broadcast or another shape of out. Time O(result);
-/// the same bits for any number of threads.
+/// out = operation(a, b), element by element; axes of size 1 are broadcast, and the shorter shape gets leading ones.
+/// Any strides and storage, computed in double for double and in float for the rest; the result has a's type. Empty
+/// tensors give empty ones. Throws heed::Error for shapes that do not broadcast or another shape of out. Time
+/// O(result); the same bits for any number of threads.
 ///
 /// Gradient: of both operands, elementwise_backward, summed over the axes that were broadcast.
 template <class Operation, Device D, TensorLike A, TensorLike B, TensorLike O>
@@ -169,6 +185,15 @@ auto multiply(const D& device, const A& a, const B& b) {
 template <Operand A, Operand B>
 auto multiply(const A& a, const B& b) {
   return elementwise(Product(), DeviceRef(), a, b);
+}
+/// x where it is positive, slope * x elsewhere, with broadcasting: see elementwise. Source: He et al. 2015.
+template <Device D, Operand X, Operand S>
+auto prelu(const D& device, const X& x, const S& slope) {
+  return elementwise(SlopeBelowZero(), device, x, slope);
+}
+template <Operand X, Operand S>
+auto prelu(const X& x, const S& slope) {
+  return elementwise(SlopeBelowZero(), DeviceRef(), x, slope);
 }
 template <Device D, Operand A, Operand B>
 auto divide(const D& device, const A& a, const B& b) {

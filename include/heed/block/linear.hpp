@@ -90,7 +90,7 @@ auto linear(const X& x, const W& weight, const B& bias) {
   return linear(Eigen::DefaultDevice(), x, weight, bias);
 }
 
-/// The gradients of linear, added: d_x += d_out weight, d_weight += d_out^T x, d_bias += the sum of d_out over its rows.
+/// The gradients of linear, added: d_x += d_out weight, d_weight += d_out^T x, d_bias += the sum of d_out over rows.
 /// Shapes as of x, weight, bias and out, all of float or all of double; a d_ view of null data is not wanted. The same
 /// bits for any number of threads. Time O(rows * in * out) for each of d_x and d_weight.
 template <Device D, Real T, int Rank>
@@ -143,5 +143,15 @@ struct Linear {
     linear(device, x, weight, bias, out);
   }
 };
+
+/// Throws heed::Error in the name of an operator unless its part `name` maps `in` channels to `out`.
+template <Storage T>
+void check_linear(std::string_view where, std::string_view name, const Linear<T>& layer, Index in, Index out) {
+  const std::array<Index, 2> expected{out, in};
+  require(const_view(layer.weight).sizes == expected, where, name, ".weight must have shape ", shape_text(expected),
+          ", got ", shape_text(const_view(layer.weight).sizes));
+  require(layer.bias.size() == 0 || layer.bias.size() == out, where, name, ".bias must be empty or have shape (", out,
+          "), got (", layer.bias.size(), ")");
+}
 
 }  // namespace heed::inline HEED_ISA

@@ -21,8 +21,8 @@ inline void check_relative_bias(Index table_rows, const View<const std::int32_t,
   require(buckets.size(0) == distances, where, "buckets must have shape (N + M - 1) = (", distances, "), got ",
           shape_text(buckets.sizes));
   for (Index x = 0; x < distances; ++x)
-    require(buckets(x) >= 0 && buckets(x) < table_rows, where, "bucket ", buckets(x), " is outside of the table's 0 .. ",
-            table_rows - 1);
+    require(buckets(x) >= 0 && buckets(x) < table_rows, where, "bucket ", buckets(x),
+            " is outside of the table's 0 .. ", table_rows - 1);
 }
 
 }  // namespace detail

@@ -133,4 +133,57 @@ ScratchTensors<T> intermediates(std::string_view, const X&...) {
   return {};
 }
 
+namespace detail {
+template <class U, int Rank>
+void copy_elements(const View<const U, Rank>& from, const View<U, Rank>& to) {
+  if (from.count() == 0) return;
+  if constexpr (Rank == 1) {
+    for (Index i = 0; i < from.size(0); ++i) to(i) = from(i);
+  } else {
+    for (Index i = 0; i < from.size(0); ++i) copy_elements(from.select(0, i), to.select(0, i));
+  }
+}
+}  // namespace detail
+
+/// p as the operand of a block that no other operand tells to record: a variable where one of x... is a variable, else
+/// the view of p. A tensor whose gradient goes through such a block, a parameter or an input beside a variable, is
+/// passed through here first.
+template <Operand P, Operand... X>
+auto parameter_with(const P& p, [[maybe_unused]] const X&... x) {
+  if constexpr (Recorded<P>) {
+    return p;
+  } else if constexpr (AnyRecorded<X...>) {
+    return tape_of("parameter_with", x...).parameter(p);
+  } else {
+    return const_view(p);
+  }
+}
+
+/// A tensor that an operator computed without regard to its operands (position codes), to be used beside them: where
+/// one of x... is a variable, a constant that lives as long as the recording.
+template <TensorLike P, Operand... X>
+auto constant_with(P&& p, [[maybe_unused]] const X&... x) {
+  static_assert(!std::is_lvalue_reference_v<P>, "heed::constant_with: takes the tensor");
+  if constexpr (AnyRecorded<X...>) {
+    return tape_of("constant_with", x...).constant(std::move(p));
+  } else {
+    return std::remove_cvref_t<P>(std::move(p));
+  }
+}
+
+/// A copy in row-major order of indices or a mask, which lives as long as the recording where one of x... is a
+/// variable.
+template <TensorLike P, Operand... X>
+auto packed_with(const P& p, [[maybe_unused]] const X&... x) {
+  const auto from = const_view(p);
+  if constexpr (AnyRecorded<X...>) {
+    return tape_of("packed_with", x...).keep(from);
+  } else {
+    Tensor<ScalarOf<P>, kRankOf<P>> copy;
+    copy.resize(from.sizes);
+    detail::copy_elements(from, View<ScalarOf<P>, kRankOf<P>>(copy));
+    return copy;
+  }
+}
+
 }  // namespace heed::inline HEED_ISA

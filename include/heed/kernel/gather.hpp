@@ -10,15 +10,19 @@ namespace heed::inline HEED_ISA {
 
 namespace kernel {
 
-/// Row i of out = row indices[i] of the table; every index must be in [0, rows of the table).
+/// Row i of out = row indices[i] of the table, zeros for a negative index; every other must be in [0, rows of the
+/// table).
 template <class D, class U, class I, class UO>
 void gather_rows(const D& device, const View<const U, 2>& table, const I& indices, const UO& out) {
   const Index width = out.width(), band = std::max<Index>(1, 16384 / std::max<Index>(1, width));
   parallel_for(device, (out.count() + band - 1) / band, [&](Index unit) {
     for (Index i = unit * band; i < std::min(out.count(), (unit + 1) * band); ++i) {
-      const U* const from = table.at(*indices.row(i));
+      const Index index = *indices.row(i);
+      const U* const from = table.at(std::max<Index>(index, 0));
       U* const to = out.row(i);
-      if (table.stride(1) == 1 && out.stride() == 1) {
+      if (index < 0) {
+        for (Index c = 0; c < width; ++c) to[c * out.stride()] = U(0);
+      } else if (table.stride(1) == 1 && out.stride() == 1) {
         std::copy_n(from, width, to);
       } else {
         for (Index c = 0; c < width; ++c) to[c * out.stride()] = from[c * table.stride(1)];
@@ -27,8 +31,9 @@ void gather_rows(const D& device, const View<const U, 2>& table, const I& indice
   });
 }
 
-/// Row indices[i] of the table += row i, for all i. Each row of the table belongs to one unit of work, which adds in
-/// the order of i: the same bits for any number of threads. Scratch of 8 bytes for each row of either.
+/// Row indices[i] of the table += row i, for all i whose index is not negative. Each row of the table belongs to one
+/// unit of work, which adds in the order of i: the same bits for any number of threads. Scratch of 8 bytes for each row
+/// of either.
 template <Real T, class D, class U, class I, class R>
 void scatter_add_rows(const D& device, const R& rows, const I& indices, const View<U, 2>& table) {
   const Index count = rows.count(), width = rows.width(), entries = table.size(0);
@@ -37,9 +42,11 @@ void scatter_add_rows(const D& device, const R& rows, const I& indices, const Vi
   Index* const start = shared.take<Index>(entries + 2);
   Index* const order = shared.take<Index>(count);
   std::fill_n(start, entries + 2, Index(0));
-  for (Index i = 0; i < count; ++i) ++start[*indices.row(i) + 2];
+  for (Index i = 0; i < count; ++i)
+    if (*indices.row(i) >= 0) ++start[*indices.row(i) + 2];
   for (Index v = 0; v < entries; ++v) start[v + 2] += start[v + 1];
-  for (Index i = 0; i < count; ++i) order[start[*indices.row(i) + 1]++] = i;
+  for (Index i = 0; i < count; ++i)
+    if (*indices.row(i) >= 0) order[start[*indices.row(i) + 1]++] = i;
 
   const Index band = (entries + 255) / 256;
   parallel_for(device, (entries + band - 1) / band, [&](Index unit) {

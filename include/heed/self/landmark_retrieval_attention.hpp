@@ -5,6 +5,7 @@
 #include "heed/attention/normalizer/landmark_retrieval.hpp"
 #include "heed/block/elementwise.hpp"
 #include "heed/block/matmul.hpp"
+#include "heed/block/maximum.hpp"
 #include "heed/block/softmax.hpp"
 #include "heed/block/top_k.hpp"
 #include "heed/self/rotary_position_embedding.hpp"
@@ -67,7 +68,7 @@ struct LandmarkRetrievalAttention {
     auto out = make_output<T, 4>(kName, {sizes[0], sizes[1], sizes[2], sizes_of(v)[3]}, q, k, v);
     const auto attend = [&](const auto& queries, const auto& keys, const View<const T, 4>& landmarks) {
       const auto which = choose(device, values_of(queries), landmarks, chosen, scale);
-      blocks.chosen = const_view(which);
+      blocks.chosen = const_view(which).broadcast({sizes[0], sizes[1], sizes[2], chosen}, kName, "chosen");
       if constexpr (AnyRecorded<Q, K, V>) {
         retrieve_landmark_blocks(device, queries, keys, v, marks, blocks, scale, out);
       } else {
@@ -110,10 +111,11 @@ struct LandmarkRetrievalAttention {
   Tensor<std::int32_t, 4> choose(const D& device, const View<const T, 4>& q, const View<const T, 4>& landmarks,
                                  Index count, double scale) const {
     const auto dots = heed::scale(device, matmul(device, q, landmarks.permute({0, 1, 3, 2})), scale);
-    const int shared = options.selection == BlockSelection::kMaxOverHeads    ? 1
-                       : options.selection == BlockSelection::kMaxOverTokens ? 2
-                                                                             : -1;
-    return top_k_ascending(device, softmax(device, dots), count, shared);
+    const auto shares = softmax(device, dots);
+    const auto best = [&](const auto& scores) { return top_k(device, scores, count, TopKOrder::kIndex).indices; };
+    if (shares.size() == 0 || options.selection == BlockSelection::kPerTokenAndHead) return best(shares);
+    if (options.selection == BlockSelection::kMaxOverHeads) return best(max(device, shares, {1}));
+    return best(max(device, shares, {2}));
   }
 
   template <class T>

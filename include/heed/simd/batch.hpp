@@ -57,6 +57,7 @@ inline constexpr bool kHasFma = false;
 using xsimd::abs;
 using xsimd::any;
 using xsimd::select;
+using xsimd::sqrt;
 
 template <class T>
 HEED_INLINE xsimd::batch<T> max(xsimd::batch<T> a, xsimd::batch<T> b) {

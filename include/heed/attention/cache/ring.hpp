@@ -128,6 +128,23 @@ struct RingCache {
     return {k, v, k_new, v_new, lengths, options, 0, folded};
   }
 
+  /// What `rows`, k or v, holds of each sequence, oldest first: (B, Hk, T, width) with T = min(length, capacity), which
+  /// must be the same for all sequences.
+  Tensor<U, 4> in_order(const Tensor<U, 4>& rows) const {
+    const Index batch = rows.dimension(0), sinks = options.sink_tokens, window = options.window_size;
+    const Index length = batch > 0 ? lengths(0) : 0, count = std::min<Index>(length, rows.dimension(2));
+    for (Index b = 0; b < batch; ++b)
+      require(lengths(b) == length, kName, "in_order needs sequences of one length, got ", length, " and ", lengths(b));
+    Tensor<U, 4> ordered(batch, rows.dimension(1), count, rows.dimension(3));
+    for (Index b = 0; b < batch; ++b)
+      for (Index h = 0; h < rows.dimension(1); ++h)
+        for (Index r = 0; r < count; ++r) {
+          const Index z = r < sinks ? r : length - count + r, row = z < sinks ? z : sinks + (z - sinks) % window;
+          for (Index d = 0; d < rows.dimension(3); ++d) ordered(b, h, r, d) = rows(b, h, row, d);
+        }
+    return ordered;
+  }
+
   /// Which keys of a source with `counts` keys per batch the queries of the last tokens see.
   auto rule(const View<const std::int32_t, 1>& counts) const {
     return key_lengths(counts) && causal() &&

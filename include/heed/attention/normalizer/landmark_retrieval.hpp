@@ -30,10 +30,12 @@ struct RetrievalRow {
   T* scores;            // (count)
   std::uint8_t* marks;  // (count)
 
+  /// The block of a rank. A query of NaN has chosen none: it reads the first one, and its result is NaN.
+  Index block(Index rank) const { return std::max<Index>(0, blocks.chosen(b, h, i, rank)); }
   /// The value of a gathered key.
   const T* value(Index key) const {
     const Index length = blocks.k.size(3);
-    return blocks.v.at(b, h, Index(blocks.chosen(b, h, i, key / length)), key % length);
+    return blocks.v.at(b, h, block(key / length), key % length);
   }
 
   RetrievalRow(ScratchFrame& frame, const ChosenBlocks<T>& from, Index batch, Index head, Index query, Index own)
@@ -44,11 +46,11 @@ struct RetrievalRow {
     marks = frame.take<std::uint8_t>(count);
     const RotaryRows<T> angles{blocks.cos.data, blocks.sin.data, width / 2};
     for (Index rank = 0; rank < chosen; ++rank) {
-      const Index block = blocks.chosen(b, h, i, rank);
+      const Index which = block(rank);
       // The newest blocks stand one place further than their rank: a place is left for what was not chosen before them.
-      const Index start = (rank + (block >= blocks.k.size(2) - chosen ? 1 : 0)) * length;
+      const Index start = (rank + (which >= blocks.k.size(2) - chosen ? 1 : 0)) * length;
       for (Index t = 0; t < length; ++t) {
-        const T* const from_row = blocks.k.at(b, h, block, t);
+        const T* const from_row = blocks.k.at(b, h, which, t);
         T* const to = keys + (rank * length + t) * width;
         if (angles.cos) {
           rotate_row<T>(from_row, blocks.k.stride(4), width, angles, start + t, true, T(1), to, 1);

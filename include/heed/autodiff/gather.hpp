@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// gather of variables.
+#pragma once
+
+#include "heed/autodiff/tape.hpp"
+#include "heed/block/gather.hpp"
+
+namespace heed::inline HEED_ISA {
+
+/// gather of a Var. The tape keeps a copy of the indices.
+template <Device D, Recorded X, TensorLike I>
+X gather(const D& device, const X& x, const I& indices) {
+  auto& tape = tape_of("gather", x);
+  const auto kept = tape.keep(const_view(indices));
+  const X out = tape.template make<X::rank>(detail::gather_sizes<X::rank>(x.sizes(), kept));
+  gather(DeviceRef(device), x.value(), kept, tape.written(out));
+  tape.on_backward(
+      out, [&tape, x, kept, out] { gather_backward(tape.device(), kept, tape.gradient(out), tape.accumulate(x)); });
+  return out;
+}
+template <Recorded X, TensorLike I>
+X gather(const X& x, const I& indices) {
+  return gather(DeviceRef(), x, indices);
+}
+
+}  // namespace heed::inline HEED_ISA
