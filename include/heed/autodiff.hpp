@@ -18,6 +18,7 @@
 #include "heed/autodiff/gather.hpp"
 #include "heed/autodiff/group_norm.hpp"
 #include "heed/autodiff/landmark.hpp"
+#include "heed/autodiff/landmark_retrieval.hpp"
 #include "heed/autodiff/linear.hpp"
 #include "heed/autodiff/linear_attention.hpp"
 #include "heed/autodiff/masked_fill.hpp"

@@ -4,6 +4,8 @@
 #include "heed/self/gaussian_adaptive_attention.hpp"
 #include "heed/self/importance_factor.hpp"
 #include "heed/self/landmark_attention.hpp"
+#include "heed/self/landmark_retrieval_attention.hpp"
+#include "heed/self/single_head_self_attention.hpp"
 #include "heed/self/taylor_attention.hpp"
 #include "registry.hpp"
 
@@ -86,6 +88,32 @@ void add_landmark_attention(Registry& add) {
   });
 }
 
+heed::BlockSelection block_selection(const std::string& name) {
+  if (name == "per_token_and_head") return heed::BlockSelection::kPerTokenAndHead;
+  if (name == "max_over_heads") return heed::BlockSelection::kMaxOverHeads;
+  if (name == "max_over_tokens") return heed::BlockSelection::kMaxOverTokens;
+  throw std::invalid_argument("no selection of blocks has the name " + name);
+}
+
+void add_landmark_retrieval_attention(Registry& add) {
+  add("landmark_retrieval_attention", []<class C>(C& c) {
+    const heed::LandmarkRetrievalAttention op{{.top_k = c.integer("top_k"),
+                                               .selection = block_selection(c.text("selection")),
+                                               .rope_base = c.number("rope_base")}};
+    c.out("out", op(c.in(rank<4>, "q"), c.in(rank<4>, "k"), c.in(rank<4>, "v"), c.mask(rank<2>, "is_landmark"),
+                    c.in(rank<5>, "block_k"), c.in(rank<5>, "block_v")));
+  });
+}
+
+void add_single_head_self_attention(Registry& add) {
+  add("single_head_self_attention", []<class C>(C& c) {
+    heed::SingleHeadSelfAttention<Scalar<C>> op{
+        {.partial_dim = c.integer("partial_dim"), .qk_dim = c.integer("qk_dim")}};
+    c.parameters(op);
+    c.out("out", op(c.in(rank<4>, "x")));
+  });
+}
+
 }  // namespace
 
 void add_self_scans(Registry& add) {
@@ -93,6 +121,8 @@ void add_self_scans(Registry& add) {
   add_scan<heed::TaylorAttention>(add, "taylor_attention");
   add_gaussian(add);
   add_landmark_attention(add);
+  add_single_head_self_attention(add);
+  add_landmark_retrieval_attention(add);
 }
 
 }  // namespace conformance
