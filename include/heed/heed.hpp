@@ -3,7 +3,8 @@
 #pragma once
 
 #include "heed/attention.hpp"
+#include "heed/autodiff.hpp"
+#include "heed/channel.hpp"
 #include "heed/core/safetensors.hpp"
 #include "heed/self.hpp"
 #include "heed/sparse.hpp"
-#include "heed/autodiff.hpp"

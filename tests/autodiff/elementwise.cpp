@@ -45,8 +45,11 @@ TEST_CASE("Gradients of operands that are broadcast are summed") {
   }
   SECTION("transposed") {
     auto b = random_tensor<double, 3>({7, 5, 1}, 2);
-    check_gradients([&](auto& tape, const auto& x, const auto& y) { return both(tape, x, y.permute({2, 1, 0})); }, a,
-                    b);
+    check_gradients(
+        [&](auto& tape, const auto& x, const auto& y) {
+          return both(tape, x, y.permute({2, 1, 0}));
+        },
+        a, b);
   }
 }
 

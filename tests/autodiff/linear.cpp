@@ -41,8 +41,7 @@ TEST_CASE("Gradients of linear") {
   }
   SECTION("rows that do not lie evenly, transposed channels") {
     auto x = random_tensor<double, 3>({2, 7, 5}, 3);
-    check_gradients(
-        [&](auto&, const auto& all) { return layer(all.slice(2, 1, 3).permute({0, 2, 1})); }, x, layer);
+    check_gradients([&](auto&, const auto& all) { return layer(all.slice(2, 1, 3).permute({0, 2, 1})); }, x, layer);
   }
   SECTION("no bias, odd sizes") {
     layer = random_layer<double>(17, 63);

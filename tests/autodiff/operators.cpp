@@ -77,11 +77,9 @@ TEST_CASE("Gradients of packed sequences") {
   cu_q.setValues({0, 4, 4, 7, 9});
   cu_k.setValues({0, 4, 6, 11, 11});  // an empty sequence, one without queries, one without keys
   const heed::VarlenAttention attend{{.causal = true}};
-  check_gradients(
-      [&](auto&, const auto& query, const auto& key, const auto& value) {
-        return attend(query, key, value, cu_q, cu_k);
-      },
-      q, k, v);
+  check_gradients([&](auto&, const auto& query, const auto& key,
+                      const auto& value) { return attend(query, key, value, cu_q, cu_k); },
+                  q, k, v);
   Tape<double> tape;
   CHECK(error_of(attend(tape.input(q), k, v, cu_q, cu_k).value(), attend(q, k, v, cu_q, cu_k)) == 0);
 }

@@ -47,7 +47,9 @@ TEST_CASE("Gradients of rotary embeddings of lower ranks and of other strides") 
   const heed::View<const std::int32_t, 1> at(all.data(), {3});
   auto x = random_tensor<double, 3>({6, 3, 4}, 1);
   check_gradients(
-      [&](auto&, const auto& v) { return std::make_tuple(rope(v.select(0, 2), at), rope(v.permute({2, 1, 0}), at)); },
+      [&](auto&, const auto& v) {
+        return std::make_tuple(rope(v.select(0, 2), at), rope(v.permute({2, 1, 0}), at));
+      },
       x);
 }
 

@@ -22,7 +22,8 @@ namespace {
 
 // A block of two outputs: (a b, a + b) of tensors or variables of rank 2.
 template <class A, class B>
-requires heed::AnyRecorded<A, B> auto product_and_sum(const A& a_like, const B& b_like) {
+requires heed::AnyRecorded<A, B>
+auto product_and_sum(const A& a_like, const B& b_like) {
   auto& tape = heed::tape_of("product_and_sum", a_like, b_like);
   const auto a = tape.operand(a_like), b = tape.operand(b_like);
   const auto product = tape.template make<2>(a.sizes()), sum = tape.template make<2>(a.sizes());
@@ -79,7 +80,7 @@ TEST_CASE("Gradients accumulate over uses, and start at 0 in every backward") {
   const auto x = numbers(1), w = numbers(2), c = numbers(3), e = numbers(4);
   Tape<double> tape;
   const Var a = tape.input(x);
-  const Var product = product_and_sum(a, w).first;       // x w
+  const Var product = product_and_sum(a, w).first;         // x w
   const auto [cube, twice] = product_and_sum(product, w);  // x w^2, x w + w
   for (int pass = 0; pass < 2; ++pass) {
     tape.backward(cube, c, twice, e);
@@ -128,7 +129,7 @@ TEST_CASE("Parts of a variable mirror its gradient") {
   const auto c = random_tensor<double, 2>({3, 2}, 2);
   Tape<double> tape;
   const Var a = tape.input(x);
-  const Var left = a.select(0, 1).slice(0, 1, 2).permute({1, 0}).slice(0, 0, 3);   // (3, 2)
+  const Var left = a.select(0, 1).slice(0, 1, 2).permute({1, 0}).slice(0, 0, 3);  // (3, 2)
   const Var right = a.split(2, 3).select(2, 1).select(0, 0).slice(0, 2, 2).permute({1, 0});
   const Var product = product_and_sum(left, right).first;
   tape.backward(product, c);

@@ -14,11 +14,9 @@ using heed::test::random_tensor;
 TEST_CASE("Gradients of attention weights") {
   auto q = random_tensor<double, 4>({2, 4, 3, 5}, 1), k = random_tensor<double, 4>({2, 2, 7, 5}, 2);
   const auto attend = heed::softmax_attention(heed::causal(-1), {.scale = 0.7});  // the first row sees no key
-  check_gradients(
-      [&](auto&, const auto& x, const auto& y) {
-        return heed::attention_weights(Eigen::DefaultDevice(), attend, x, y);
-      },
-      q, k);
+  check_gradients([&](auto&, const auto& x,
+                      const auto& y) { return heed::attention_weights(Eigen::DefaultDevice(), attend, x, y); },
+                  q, k);
   auto heads_last = random_tensor<double, 3>({4, 3, 6}, 3);
   check_gradients(
       [&](auto&, const auto& x) {

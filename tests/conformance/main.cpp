@@ -27,6 +27,9 @@ int main(int argc, char** argv) try {
   }
   conformance::Registry registry;
   conformance::add_self(registry);
+  conformance::add_self_memory(registry);
+  conformance::add_self_scans(registry);
+  conformance::add_self_variants(registry);
   conformance::add_cross_dual(registry);
   conformance::add_channel(registry);
   conformance::add_local_linear(registry);

@@ -69,6 +69,8 @@ class Registry {
 
 // The families, one translation unit each; that of self-attention has several.
 void add_self(Registry& add);
+void add_self_memory(Registry& add);
+void add_self_scans(Registry& add);
 void add_self_variants(Registry& add);
 void add_cross_dual(Registry& add);
 void add_channel(Registry& add);

@@ -158,7 +158,6 @@ void add_self(Registry& add) {
   add_alibi_slopes(add);
   add_relative_position_bias(add);
   add_kv_cache_attention(add);
-  add_self_variants(add);
 }
 
 }  // namespace conformance

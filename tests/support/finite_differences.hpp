@@ -2,6 +2,7 @@
 // Gradients on a tape against central differences.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -99,9 +100,9 @@ class GradientCheck {
   };
 
   static bool same_bits(const std::vector<std::vector<double>>& a, const std::vector<std::vector<double>>& b) {
-    for (std::size_t i = 0; i < a.size(); ++i)
-      if (std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(double)) != 0) return false;
-    return a.size() == b.size();
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+      return x.size() == y.size() && (x.empty() || std::memcmp(x.data(), y.data(), x.size() * sizeof(double)) == 0);
+    });
   }
 
   template <int Rank>
@@ -116,10 +117,18 @@ class GradientCheck {
   template <class X>
   void collect(X& x) {
     if constexpr (HasParameters<X>) {
-      for_each_parameter(x, [&](std::string_view name, auto& tensor) { add(std::string(name), tensor); });
+      for_each_parameter(x, [&](std::string_view name, auto& tensor) {
+        if (!is_statistic(name)) add(std::string(name), tensor);
+      });
     } else {
       add("input " + std::to_string(tensors_.size()), x);
     }
+  }
+
+  // Of a batch norm; it has no gradient.
+  static bool is_statistic(std::string_view name) {
+    const std::string_view last = name.substr(name.rfind('.') + 1);
+    return last == "mean" || last == "var";
   }
 
   template <class Y>
@@ -163,9 +172,8 @@ class GradientCheck {
   void backward(Tape<double>& tape, const DeviceRef& device, const std::tuple<Y...>& outputs) const {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
       const auto pairs = std::tuple_cat(
-          std::make_tuple(std::get<I>(outputs),
-                          View<const double, std::tuple_element_t<I, std::tuple<Y...>>::rank>(
-                              cotangents_[I].data(), std::get<I>(outputs).sizes()))...);
+          std::make_tuple(std::get<I>(outputs), View<const double, std::tuple_element_t<I, std::tuple<Y...>>::rank>(
+                                                    cotangents_[I].data(), std::get<I>(outputs).sizes()))...);
       std::apply([&](const auto&... pair) { tape.backward(device, pair...); }, pairs);
     }
     (std::make_index_sequence<sizeof...(Y)>());

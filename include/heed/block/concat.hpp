@@ -41,8 +41,8 @@ View<T, Rank> concat_place(const View<T, Rank>& whole, const std::array<Index, s
 }  // namespace detail
 
 /// Tensors of one rank, one behind the other along an axis: concat<1>(a, b, ...). In every other axis they have the
-/// same size, or 1, which is broadcast: a key (1, 1, C) behind those of every batch. Any strides and storage; the result
-/// has the first one's type. Throws heed::Error for shapes that do not fit. Time O(result).
+/// same size, or 1, which is broadcast: a key (1, 1, C) behind those of every batch. Any strides and storage; the
+/// result has the first one's type. Throws heed::Error for shapes that do not fit. Time O(result).
 ///
 /// Gradient: of all parts, concat_backward: each one's own place, summed over the axes that were broadcast.
 template <int Axis, TensorLike O, Device D, TensorLike... X>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums, differences and products of tensors, element by element.
+// Sums, differences, products and quotients of tensors, element by element.
 #pragma once
 
 #include "heed/core/operand.hpp"
@@ -67,6 +67,21 @@ struct SlopeBelowZero {
   template <class B>
   static B second(B d, B x, B) {
     return simd::select(x > B(0), B(0), B(x * d));
+  }
+};
+struct Quotient {
+  static constexpr std::string_view kName = "divide";
+  template <class B>
+  static B value(B a, B b) {
+    return a / b;
+  }
+  template <class B>
+  static B first(B d, B, B b) {
+    return d / b;
+  }
+  template <class B>
+  static B second(B d, B a, B b) {
+    return -d * a / (b * b);
   }
 };
 
@@ -146,7 +161,7 @@ void elementwise_backward(Operation, const D& device, const View<const T, RankA>
         detail::stretch<T, RankB, Rank>(d_b, d_out.sizes), d_out, first, second);
 }
 
-/// a + b, a - b and a * b with broadcasting, of tensors or variables: see elementwise.
+/// a + b, a - b, a * b and a / b with broadcasting, of tensors or variables: see elementwise.
 template <Device D, Operand A, Operand B>
 auto add(const D& device, const A& a, const B& b) {
   return elementwise(Sum(), device, a, b);
@@ -179,6 +194,14 @@ auto prelu(const D& device, const X& x, const S& slope) {
 template <Operand X, Operand S>
 auto prelu(const X& x, const S& slope) {
   return elementwise(SlopeBelowZero(), DeviceRef(), x, slope);
+}
+template <Device D, Operand A, Operand B>
+auto divide(const D& device, const A& a, const B& b) {
+  return elementwise(Quotient(), device, a, b);
+}
+template <Operand A, Operand B>
+auto divide(const A& a, const B& b) {
+  return elementwise(Quotient(), DeviceRef(), a, b);
 }
 
 /// out = factor * x, or with Write::kAdd out += factor * x. Any strides and storage. Throws heed::Error for another

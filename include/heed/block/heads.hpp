@@ -8,6 +8,7 @@ namespace heed::inline HEED_ISA {
 
 /// (B, N, H D) as (B, H, N, D): head h is in channels h D .. h D + D - 1. A view, of x or of a variable; x must outlive
 /// it. Throws heed::Error where the channels are no multiple of the heads.
+/// Gradient: of the blocks that it is made of: that of a view, at the same place.
 template <Operand X>
 auto split_heads(const X& x, Index heads) {
   static_assert(kOperandRank<X> == 3, "heed::split_heads: x is (B, N, H D)");

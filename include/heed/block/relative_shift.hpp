@@ -12,7 +12,7 @@ namespace heed::inline HEED_ISA {
 /// not read). With L = M + 1 this holds for j <= p_i; what is behind is an element of the next query, to be hidden by
 /// causal().
 ///
-/// The gradient of x is that of the view, at the same place.
+/// Gradient: of the blocks that it is made of: that of a view, at the same place.
 template <Operand X>
 auto relative_shift(const X& x_like, Index keys) {
   static_assert(kOperandRank<X> == 4, "heed::relative_shift: x is (B, H, N, L)");

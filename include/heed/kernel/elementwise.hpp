@@ -136,38 +136,53 @@ void elementwise(const D& device, const F& f, const View<UO, Rank>& out, const V
           put(evaluate(at, c, first + columns - c), out.data + at[0] + c * inner_strides[0], inner_strides[0],
               first + columns - c);
       } else if constexpr (write == Write::kAdd) {
-        alignas(64) T total[detail::kSumColumns] = {}, run[detail::kSumColumns] = {};
+        alignas(64) T total[detail::kSumColumns] = {};
+        UO* const target = out.data + at[0];
         Index terms = 0;
-        const auto join = [&] {
-          for (Index c = 0; c < detail::kSumColumns; ++c) total[c] += run[c];
-          std::fill_n(run, detail::kSumColumns, T(0));
-          terms = 0;
-        };
-        for (Index r = 0; r < loops.reduced_count; ++r) {
-          const auto row = row_of(at, r);
-          if (sums_rows) {
-            // The lanes of a batch are partial sums; those that do not exist must not count.
-            for (Index c = 0; c < columns; c += w) {
+        if (sums_rows) {
+          // Four sums at a time hide the latency of the addition.
+          Batch part[4] = {Batch(T(0)), Batch(T(0)), Batch(T(0)), Batch(T(0))};
+          const auto join = [&] {
+            (simd::load_aligned(total) + ((part[0] + part[1]) + (part[2] + part[3]))).store_aligned(total);
+            for (Batch& p : part) p = Batch(T(0));
+            terms = 0;
+          };
+          for (Index r = 0; r < loops.reduced_count; ++r) {
+            const auto row = row_of(at, r);
+            Index c = 0;
+            for (; c + 4 * w <= columns; c += 4 * w) {
+#pragma GCC unroll 4
+              for (int i = 0; i < 4; ++i) part[i] = part[i] + evaluate(row, c + i * w, w);
+              if ((terms += 4) >= detail::kSumRun) join();
+            }
+            for (; c < columns; c += w) {
+              // The lanes of a batch are partial sums; those that do not exist must not count.
               Batch value = evaluate(row, c, columns - c);
               if (columns - c < w) {
                 alignas(64) T lanes[w];
                 value.store_aligned(lanes);
                 value = simd::load_partial<T>(lanes, columns - c);
               }
-              (simd::load_aligned(run) + value).store_aligned(run);
-              if (++terms == detail::kSumRun) join();
+              part[0] = part[0] + value;
+              if (++terms >= detail::kSumRun) join();
             }
-          } else {
+          }
+          join();
+          *target = static_cast<UO>(simd::widen<T>(*target) + simd::reduce_add<T>(simd::load_aligned(total)));
+        } else {
+          alignas(64) T run[detail::kSumColumns] = {};
+          const auto join = [&] {
+            for (Index c = 0; c < detail::kSumColumns; ++c) total[c] += run[c];
+            std::fill_n(run, detail::kSumColumns, T(0));
+            terms = 0;
+          };
+          for (Index r = 0; r < loops.reduced_count; ++r) {
+            const auto row = row_of(at, r);
             for (Index c = 0; c < columns; c += w)
               (simd::load_aligned(run + c) + evaluate(row, first + c, columns - c)).store_aligned(run + c);
             if (++terms == detail::kSumRun) join();
           }
-        }
-        join();
-        UO* const target = out.data + at[0];
-        if (sums_rows) {
-          *target = static_cast<UO>(simd::widen<T>(*target) + simd::reduce_add<T>(simd::load_aligned(total)));
-        } else {
+          join();
           for (Index c = 0; c < columns; c += w)
             put(simd::load_aligned(total + c), target + (first + c) * inner_strides[0], inner_strides[0], columns - c);
         }

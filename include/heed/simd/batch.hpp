@@ -57,6 +57,7 @@ inline constexpr bool kHasFma = false;
 using xsimd::abs;
 using xsimd::any;
 using xsimd::select;
+using xsimd::sqrt;
 
 template <class T>
 HEED_INLINE xsimd::batch<T> max(xsimd::batch<T> a, xsimd::batch<T> b) {
@@ -235,10 +236,12 @@ HEED_INLINE void exchange(Batch<T>& a, Batch<T>& b) {
     constexpr int w = int(sizeof...(I));
     a = Batch<T>(__builtin_shufflevector(x, y, (int(I) & Bit ? w + (int(I) ^ Bit) : int(I))...));
     b = Batch<T>(__builtin_shufflevector(x, y, (int(I) & Bit ? w + int(I) : int(I) ^ Bit)...));
-  }(Register(a), Register(b), std::make_index_sequence<std::size_t(kLanes<T>)>());
+  }
+  (Register(a), Register(b), std::make_index_sequence<std::size_t(kLanes<T>)>());
 }
 
-/// Lanes with bit `Bit` clear hold a_i + a_(i ^ Bit), the others b_i + b_(i ^ Bit): a blend, one shuffle and an addition.
+/// Lanes with bit `Bit` clear hold a_i + a_(i ^ Bit), the others b_i + b_(i ^ Bit): a blend, one shuffle and an
+/// addition.
 template <int Bit, Real T>
 HEED_INLINE Batch<T> fold(Batch<T> a, Batch<T> b) {
   using Register = typename Batch<T>::register_type;
@@ -247,7 +250,8 @@ HEED_INLINE Batch<T> fold(Batch<T> a, Batch<T> b) {
     const Register own = __builtin_shufflevector(x, y, (int(I) & Bit ? w + int(I) : int(I))...);
     const Register other = __builtin_shufflevector(x, y, (int(I) & Bit ? w + (int(I) ^ Bit) : int(I) ^ Bit)...);
     return Batch<T>(own) + Batch<T>(other);
-  }(Register(a), Register(b), std::make_index_sequence<std::size_t(kLanes<T>)>());
+  }
+  (Register(a), Register(b), std::make_index_sequence<std::size_t(kLanes<T>)>());
 }
 
 }  // namespace simd

@@ -146,6 +146,12 @@ HEED_INLINE Batch<T> tanh(Batch<T> x) {
   }
 }
 
+/// The square root, correctly rounded.
+template <Real T>
+HEED_INLINE Batch<T> sqrt(Batch<T> x) {
+  return xsimd::sqrt(x);
+}
+
 /// log x within 1 unit in the last place; -infinity for 0, NaN below it and for NaN.
 template <Real T>
 HEED_INLINE Batch<T> log(Batch<T> x) {

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attention that gates or mixes feature maps along channels and positions.
+#pragma once
+
+#include "heed/block/softmax_axis.hpp"
+#include "heed/channel/aspp.hpp"
+#include "heed/channel/attention_map_gating.hpp"
+#include "heed/channel/attention_pool.hpp"
+#include "heed/channel/bam.hpp"
+#include "heed/channel/cbam.hpp"
+#include "heed/channel/channel_gate.hpp"
+#include "heed/channel/class_semantics_attention.hpp"
+#include "heed/channel/context_aware_module.hpp"
+#include "heed/channel/coordinate_attention.hpp"
+#include "heed/channel/eca.hpp"
+#include "heed/channel/ela.hpp"
+#include "heed/channel/global_context.hpp"
+#include "heed/channel/learnable_branch_fusion.hpp"
+#include "heed/channel/mafi.hpp"
+#include "heed/channel/pav_guided_attention.hpp"
+#include "heed/channel/pyramid_squeeze_attention.hpp"
+#include "heed/channel/scse.hpp"
+#include "heed/channel/selective_kernel.hpp"
+#include "heed/channel/simam.hpp"
+#include "heed/channel/spatial_gate.hpp"
+#include "heed/channel/squeeze_excitation.hpp"
+#include "heed/channel/task_channel_scaling.hpp"
+#include "heed/channel/triplet_attention.hpp"
