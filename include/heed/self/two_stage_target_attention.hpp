@@ -29,7 +29,7 @@ struct TwoStageTargetAttention {
   };
   /// Inputs that a call may have: a view, whose tensor must outlive the call.
   struct Inputs {
-    std::optional<View<const std::uint8_t, 2>> mask = std::nullopt;  ///< (B, M)
+    std::optional<View<const std::uint8_t, 2>> mask;  ///< (B, M)
   };
   /// out and features are tensors, or variables where one of the operands is one.
   template <class Out>
