@@ -10,9 +10,9 @@ TEST_CASE("Gradients of softmax_scan") {
   auto g = random_tensor<double, 3>({2, 3, 7}, 1, 3);
   auto v = random_tensor<double, 4>({2, 3, 7, 5}, 2);
   for (const bool causal : {true, false})
-    check_gradients([&](auto&, const auto& a, const auto& b) {
-      return heed::softmax_scan(Eigen::DefaultDevice(), a, b, causal);
-    }, g, v);
+    check_gradients(
+        [&](auto&, const auto& a, const auto& b) { return heed::softmax_scan(Eigen::DefaultDevice(), a, b, causal); },
+        g, v);
 }
 
 TEST_CASE("Gradients of softmax_scan where scores are far apart or -infinity") {
@@ -29,8 +29,8 @@ TEST_CASE("Gradients of softmax_scan where scores are far apart or -infinity") {
     for (heed::Index j = 0; j < 6; ++j) CHECK(std::isfinite(d_g(0, 0, j)));
     CHECK(d_g(0, 0, 3) == 0);
     CHECK(d_v(0, 0, 3, 1) == 0);
-    CHECK(d_v(0, 0, 4, 1) == Approx(d_out(0, 0, 4, 1) + d_out(0, 0, 5, 1) +
-                                    (causal ? 0.0 : d_out(0, 0, 0, 1) + d_out(0, 0, 1, 1) + d_out(0, 0, 2, 1) +
-                                                        d_out(0, 0, 3, 1))));
+    CHECK(d_v(0, 0, 4, 1) ==
+          Approx(d_out(0, 0, 4, 1) + d_out(0, 0, 5, 1) +
+                 (causal ? 0.0 : d_out(0, 0, 0, 1) + d_out(0, 0, 1, 1) + d_out(0, 0, 2, 1) + d_out(0, 0, 3, 1))));
   }
 }

@@ -18,9 +18,9 @@ std::array<Index, Rank + 1> decay_sizes(const std::array<Index, Rank>& x) {
 
 }  // namespace detail
 
-/// out(.., u, s) = x_(s+1) x_(s+2) .. x_u for u >= s, 1 on the diagonal and 0 above it: x (B, H, n), counted from 1, out
-/// (B, H, n + 1, n + 1). The recurrence y_u = x_u y_(u-1) + z_u, from y_0 = z_0, is y = out z. Any strides, float or
-/// double. No division: factors may be 0. Throws heed::Error for another shape of out. Time O(n^2).
+/// out(.., u, s) = x_(s+1) x_(s+2) .. x_u for u >= s, 1 on the diagonal and 0 above it: x (B, H, n), counted from 1,
+/// out (B, H, n + 1, n + 1). The recurrence y_u = x_u y_(u-1) + z_u, from y_0 = z_0, is y = out z. Any strides, float
+/// or double. No division: factors may be 0. Throws heed::Error for another shape of out. Time O(n^2).
 ///
 /// Gradient: of x, decay_matrix_backward.
 template <Device D, TensorLike X, TensorLike O>

@@ -31,8 +31,8 @@ Extremes<T> extremes(const kernel::Rows<const T, Rank>& rows) {
 }  // namespace detail
 
 /// out = (x - min) / (max - min), with both over the whole tensor; 0 where all elements are equal. Any rank and
-/// strides, float or double; an empty tensor gives an empty one. Throws heed::Error for another shape of out. Two passes
-/// over x, on one thread.
+/// strides, float or double; an empty tensor gives an empty one. Throws heed::Error for another shape of out. Two
+/// passes over x, on one thread.
 ///
 /// Gradient: of x, unit_range_backward; what the extremes get goes to the first of equal ones.
 template <TensorLike X, TensorLike O>
