@@ -36,7 +36,7 @@ Op make(Index persistent) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("Titans: later tokens are not seen, batches do not meet, no persistent tokens", "",
+TEMPLATE_TEST_CASE("Titans: later tokens or segments are not seen, batches do not meet, no persistent tokens", "",
                    heed::MemoryAsContext<double>, heed::MemoryAsGate<double>, heed::MemoryAsLayer<double>) {
   for (const Index persistent : {0, 3}) {
     auto op = make<TestType>(persistent);
@@ -49,7 +49,9 @@ TEMPLATE_TEST_CASE("Titans: later tokens are not seen, batches do not meet, no p
     const auto rows = [](const auto& y, Index b, Index first, Index count) {
       return heed::view(y).slice(0, b, 1).slice(1, first, count);
     };
-    CHECK(error_of(rows(got, 0, 0, 7), rows(want, 0, 0, 7)) == 0);
+    // What the memory holds on a segment stands before it: its tokens see of each other what that depends on.
+    const Index unseen = std::same_as<TestType, heed::MemoryAsContext<double>> ? 5 : 7;
+    CHECK(error_of(rows(got, 0, 0, unseen), rows(want, 0, 0, unseen)) == 0);
     CHECK(error_of(rows(got, 1, 0, 11), rows(want, 1, 0, 11)) == 0);
     CHECK(error_of(rows(got, 0, 7, 4), rows(want, 0, 7, 4)) > 1e-6);
     CHECK(op(Tensor<double, 3>(2, 0, 8)).size() == 0);

@@ -24,8 +24,9 @@ namespace heed::inline HEED_ISA {
 ///
 /// A query for which step 2 has no key (a landmark at position 0) gives 0. Without landmarks this is causal attention.
 /// A later key or value never changes a result. Throws heed::Error, before anything is written, for shapes that do not
-/// fit. Time O(B H N^2 (D + Dv)); no N x N memory. The same bits for any number of threads. Source: Mohtashami and
-/// Jaggi, NeurIPS 2023, eq. 1-3; epfml/landmark-attention, without its limit on the number of blocks.
+/// fit. Time O(B H N^2 (D + Dv)); no N x N memory. The same bits for any number of threads.
+/// Source: Mohtashami and Jaggi, NeurIPS 2023, eq. 1-3; epfml/landmark-attention, without its limit on the number of
+/// blocks.
 struct LandmarkAttention {
   struct Options {
     std::optional<double> scale = std::nullopt;  ///< none: 1 / sqrt(D)

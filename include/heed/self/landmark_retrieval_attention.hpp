@@ -35,7 +35,8 @@ enum class BlockSelection { kPerTokenAndHead, kMaxOverHeads, kMaxOverTokens };
 /// R = 0 is LandmarkAttention on the section. Blocks are constant: no gradient goes to them, and they must outlive a
 /// recording; those that no query chose are not read but for their landmark. Throws heed::Error, before anything is
 /// written, for shapes and options that do not fit. Time O(R D + (K L + T) (D + Dv)) a query. The same bits for any
-/// number of threads. Source: Mohtashami and Jaggi, NeurIPS 2023, section 3.2; epfml/landmark-attention, mem_cache.py.
+/// number of threads.
+/// Source: Mohtashami and Jaggi, NeurIPS 2023, section 3.2; epfml/landmark-attention, mem_cache.py.
 struct LandmarkRetrievalAttention {
   struct Options {
     Index top_k = 1;

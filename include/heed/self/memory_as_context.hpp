@@ -15,13 +15,13 @@ enum class MemoryRead { kToken, kSegment };
 ///   heed::MemoryAsContext<float> titan{{.num_heads = 8, .num_memory_heads = 2, .segment_len = 256}};
 ///   auto y = titan(x);                                      // or titan(device, x)
 ///
-/// x and out (B, N, C); persistent (P, C) learned tokens; attn: see TitansAttention; mem: see TitansMemory;
-/// gate: see TitansGate. The last segment may be short; minibatches start with each segment. With kToken, m of a token
-/// is read behind that token, which is causal; kSegment reads with the weights at the segment's end, the paper's eq. 25
-/// to the letter, so that a token sees later ones of its own segment. Time O(N segment_len C) for the attention, and
-/// that of NeuralMemory. Throws heed::Error, before anything is written, for shapes and options that do not fit. The
-/// same bits for any number of threads. Source: Behrouz et al. 2024, Titans, eq. 21-25; transcription, the gate is our
-/// reading.
+/// x and out (B, N, C); persistent (P, C) learned tokens; attn: see TitansAttention; mem: see TitansMemory; gate: see
+/// TitansGate. The last segment may be short; minibatches start with each segment. With kToken, m of a token is read
+/// behind that token; kSegment reads with the weights at the segment's end, the paper's eq. 25 to the letter. Either
+/// way a token sees what the memory holds on all of its segment, later tokens included, since h stands before S; later
+/// segments are never seen. Time O(N segment_len C) for the attention, and that of NeuralMemory. Throws heed::Error,
+/// before anything is written, for shapes and options that do not fit. The same bits for any number of threads.
+/// Source: Behrouz et al. 2024, Titans, eq. 21-25; transcription, the gate is our reading.
 template <Real T>
 struct MemoryAsContext {
   struct Options {

@@ -301,8 +301,8 @@ struct NeuralMemoryRun {
 /// O(N (sum of d_l d_(l+1)) + 64 N (sum of d_l)) time for minibatches from 64; shorter ones make shorter segments, and
 /// those of one token N steps one after the other. A sequence may be cut between calls at multiples of minibatch_size.
 /// Gradients go through the inner gradient steps. Throws heed::Error, before anything is written, for shapes and
-/// options that do not fit. The same bits for any number of threads. Source: Behrouz et al. 2024, Titans, eq. 8-18;
-/// lucidrains/titans-pytorch for the chunked form.
+/// options that do not fit. The same bits for any number of threads.
+/// Source: Behrouz et al. 2024, Titans, eq. 8-18; lucidrains/titans-pytorch for the chunked form.
 template <Real T>
 struct NeuralMemory {
   using Options = NeuralMemoryOptions;
