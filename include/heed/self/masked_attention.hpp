@@ -40,7 +40,8 @@ struct MaskedAttention {
     return attend(mask)(device, q, k, v);
   }
   template <Device D, Operand Q, Operand K, Operand V, TensorLike Mask, AttentionTarget Target>
-  void operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask, const Target& target) const {
+  void operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask,
+                  const Target& target) const {
     attend(mask)(device, q, k, v, target);
   }
   template <Operand Q, Operand K, Operand V, TensorLike Mask>
