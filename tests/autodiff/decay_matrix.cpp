@@ -22,6 +22,5 @@ TEST_CASE("decay_matrix holds the products of runs of factors") {
 TEST_CASE("Gradients of decay_matrix, of factors 0 too") {
   auto x = random_tensor<double, 3>({2, 2, 5}, 1);
   x(0, 1, 2) = x(1, 0, 0) = 0;
-  heed::test::check_gradients(
-      [](auto&, const auto& v) { return heed::decay_matrix(Eigen::DefaultDevice(), v); }, x);
+  heed::test::check_gradients([](auto&, const auto& v) { return heed::decay_matrix(Eigen::DefaultDevice(), v); }, x);
 }

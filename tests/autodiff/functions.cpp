@@ -14,12 +14,17 @@ TEST_CASE("Gradients of log, inverse square root, floors and tests for a value")
   auto y = x;
   for (heed::Index i = 0; i < y.size(); ++i) y.data()[i] = std::abs(y.data()[i]) + 0.3;
   using heed::activate;
-  check_gradients([](auto&, const auto& v) {
-    return std::make_tuple(activate(heed::Log(), v), activate(heed::InverseSqrt{0.5}, v), activate(heed::AtLeast{0.7}, v));
-  }, y);
-  check_gradients([](auto&, const auto& v) {
-    return std::make_tuple(activate(heed::ZeroWhere{9}, v), activate(heed::Differs{9}, v));
-  }, x);
+  check_gradients(
+      [](auto&, const auto& v) {
+        return std::make_tuple(activate(heed::Log(), v), activate(heed::InverseSqrt{0.5}, v),
+                               activate(heed::AtLeast{0.7}, v));
+      },
+      y);
+  check_gradients(
+      [](auto&, const auto& v) {
+        return std::make_tuple(activate(heed::ZeroWhere{9}, v), activate(heed::Differs{9}, v));
+      },
+      x);
 }
 
 TEST_CASE("Values of log, inverse square root, floors and tests for a value") {

@@ -13,7 +13,7 @@ TEST_CASE("Gradients of landmark attention") {
   Tensor<std::uint8_t, 2> marks(2, 9);
   marks.setZero();
   marks(0, 2) = marks(0, 5) = marks(0, 6) = marks(1, 0) = marks(1, 8) = 1;
-  heed::test::check_gradients([&](auto&, const auto& a, const auto& b, const auto& c) {
-    return heed::LandmarkAttention()(a, b, c, marks);
-  }, q, k, v);
+  heed::test::check_gradients(
+      [&](auto&, const auto& a, const auto& b, const auto& c) { return heed::LandmarkAttention()(a, b, c, marks); }, q,
+      k, v);
 }

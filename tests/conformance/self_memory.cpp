@@ -27,11 +27,11 @@ void make_layers(C& c, Memory& memory, const std::string& name) {
 void add_neural_memory(Registry& add) {
   add("neural_memory", []<class C>(C& c) {
     using T = Scalar<C>;
-    heed::NeuralMemory<T> op{{.chunk_size = c.integer("chunk_size"),
-                              .minibatch_size = c.integer("minibatch_size"),
-                              .activation = memory_activation(c.text("activation")),
-                              .loss_reduction = c.text("loss_reduction") == "mean" ? heed::MemoryLoss::kMean
-                                                                                   : heed::MemoryLoss::kSum}};
+    heed::NeuralMemory<T> op{
+        {.chunk_size = c.integer("chunk_size"),
+         .minibatch_size = c.integer("minibatch_size"),
+         .activation = memory_activation(c.text("activation")),
+         .loss_reduction = c.text("loss_reduction") == "mean" ? heed::MemoryLoss::kMean : heed::MemoryLoss::kSum}};
     make_layers(c, op.memory, "memory");
     c.parameters(op);
     const auto q = c.in(rank<4>, "q"), k = c.in(rank<4>, "k"), v = c.in(rank<4>, "v");
@@ -79,12 +79,10 @@ void add_compositions(Registry& add) {
     if (c.text("segment_read") == "segment") op.options.segment_read = heed::MemoryRead::kSegment;
     run_titan(c, op);
   });
-  add("memory_as_gate", []<class C>(C& c) {
-    run_titan(c, heed::MemoryAsGate<Scalar<C>>{{.window_size = c.integer("window_size")}});
-  });
-  add("memory_as_layer", []<class C>(C& c) {
-    run_titan(c, heed::MemoryAsLayer<Scalar<C>>{{.window_size = c.integer("window_size")}});
-  });
+  add("memory_as_gate",
+      []<class C>(C& c) { run_titan(c, heed::MemoryAsGate<Scalar<C>>{{.window_size = c.integer("window_size")}}); });
+  add("memory_as_layer",
+      []<class C>(C& c) { run_titan(c, heed::MemoryAsLayer<Scalar<C>>{{.window_size = c.integer("window_size")}}); });
 }
 
 }  // namespace

@@ -51,11 +51,16 @@ void run_gaussian_block(C& c) {
 template <class C, class F>
 void of_rank(C& c, std::string_view name, const F& f) {
   switch (c.shape(name).size()) {
-    case 1: return f(rank<1>);
-    case 2: return f(rank<2>);
-    case 3: return f(rank<3>);
-    case 4: return f(rank<4>);
-    default: throw std::invalid_argument("an input of more axes than 4");
+    case 1:
+      return f(rank<1>);
+    case 2:
+      return f(rank<2>);
+    case 3:
+      return f(rank<3>);
+    case 4:
+      return f(rank<4>);
+    default:
+      throw std::invalid_argument("an input of more axes than 4");
   }
 }
 

@@ -50,7 +50,8 @@ TEMPLATE_TEST_CASE("linear_attention: all forms are the sum over pairs", "", hee
     for (const bool causal : {true, false})
       for (const LinearForm form : kForms) {
         const Index width = tokens == 17 ? 7 : 5, keys = causal || tokens == 0 ? tokens : tokens + 2;
-        const auto q = random_tensor<float, 4>({2, 2, tokens, width}, 1), k = random_tensor<float, 4>({2, 2, keys, width}, 2);
+        const auto q = random_tensor<float, 4>({2, 2, tokens, width}, 1),
+                   k = random_tensor<float, 4>({2, 2, keys, width}, 2);
         const auto v = random_tensor<float, 4>({2, 2, keys, 9}, 3);
         const auto out = heed::linear_attention(Eigen::DefaultDevice(), map, q, k, v, {.causal = causal, .form = form});
         CHECK(error_of(out, naive_linear(map, q, k, v, causal)) < 1e-5);

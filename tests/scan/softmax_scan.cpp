@@ -65,8 +65,7 @@ TEST_CASE("softmax_scan: tokens of -infinity and later ones are not seen, stride
     tokens.setConstant(float(kNaN));
     heed::softmax_scan(Eigen::ThreadPoolDevice(&pool, threads), g, v, true, heads);
     for (Index b = 0; b < 2; ++b)
-      for (Index i = 0; i < 19; ++i)
-        CHECK(std::memcmp(heads.at(b, 1, i), &again(b, 1, i, 0), 6 * sizeof(float)) == 0);
+      for (Index i = 0; i < 19; ++i) CHECK(std::memcmp(heads.at(b, 1, i), &again(b, 1, i, 0), 6 * sizeof(float)) == 0);
   }
   CHECK_THROWS_WITH(heed::softmax_scan(Eigen::DefaultDevice(), random_tensor<float, 3>({2, 3, 4}, 1), v, true),
                     "softmax_scan: scores must have shape (B, H, N), the axes of v (2, 3, 20, 6), got (2, 3, 4)");

@@ -82,5 +82,6 @@ TEST_CASE("landmark_attention: later tokens are not seen, NaN included; errors")
   const auto got = attend(q, k, v, marks);
   for (Index i = 0; i < 13; ++i) CHECK(got(0, 0, i, 2) == want(0, 0, i, 2));
   marks.resize(1, 19);
-  CHECK_THROWS_WITH(attend(q, k, v, marks), "landmark_attention: is_landmark must have shape (B, N) = (1, 20), got (1, 19)");
+  CHECK_THROWS_WITH(attend(q, k, v, marks),
+                    "landmark_attention: is_landmark must have shape (B, N) = (1, 20), got (1, 19)");
 }

@@ -49,9 +49,12 @@ struct Naive {
 
   double activation(double x) const {
     switch (op.options.activation) {
-      case heed::MemoryActivation::kSilu: return x / (1 + std::exp(-x));
-      case heed::MemoryActivation::kRelu: return std::max(x, 0.0);
-      default: return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+      case heed::MemoryActivation::kSilu:
+        return x / (1 + std::exp(-x));
+      case heed::MemoryActivation::kRelu:
+        return std::max(x, 0.0);
+      default:
+        return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
     }
   }
   std::vector<double> apply(const Weights& w, std::vector<double> u) const {
@@ -110,14 +113,20 @@ struct Naive {
 }  // namespace
 
 TEST_CASE("neural_memory: token by token, in chunks and minibatches, as its definition") {
-  const auto [tokens, chunk, minibatch, layers] = GENERATE(table<Index, Index, Index, Index>(
-      {{5, 1, 1, 1}, {7, 1, 3, 2}, {7, 1, 0, 2}, {9, 2, 4, 2}, {10, 3, 3, 3}, {2, 3, 3, 2}, {70, 1, 0, 1}, {133, 2, 0, 2}}));
+  const auto [tokens, chunk, minibatch, layers] = GENERATE(table<Index, Index, Index, Index>({{5, 1, 1, 1},
+                                                                                              {7, 1, 3, 2},
+                                                                                              {7, 1, 0, 2},
+                                                                                              {9, 2, 4, 2},
+                                                                                              {10, 3, 3, 3},
+                                                                                              {2, 3, 3, 2},
+                                                                                              {70, 1, 0, 1},
+                                                                                              {133, 2, 0, 2}}));
   CAPTURE(tokens, chunk, minibatch, layers);
   for (const bool momentum : {true, false}) {
     auto op = make(layers, {.chunk_size = chunk, .minibatch_size = minibatch});
-    op.options.activation = momentum        ? heed::MemoryActivation::kSilu
-                            : tokens > 64   ? heed::MemoryActivation::kGelu  // differences do not step over its kink
-                                            : heed::MemoryActivation::kRelu;
+    op.options.activation = momentum      ? heed::MemoryActivation::kSilu
+                            : tokens > 64 ? heed::MemoryActivation::kGelu  // differences do not step over its kink
+                                          : heed::MemoryActivation::kRelu;
     if (momentum) op.options.loss_reduction = heed::MemoryLoss::kMean;
     const Inputs in(tokens, chunk, momentum);
     Tensor<double, 4> want(2, 2, tokens, 3);
@@ -149,10 +158,12 @@ TEST_CASE("neural_memory: gradients through the inner gradient steps") {
   auto op = make(2, {.chunk_size = 2, .minibatch_size = 4});
   Inputs in(7, 2, true);
   heed::test::GradientCheck check;
-  check([&](auto&, const auto& q, const auto& k, const auto& v, const auto& theta, const auto& alpha, const auto& eta) {
-    const auto result = op(q, k, v, theta, alpha, eta);
-    return std::make_tuple(result.out, result.state.memory[0], result.state.momentum[1]);
-  }, in.q, in.k, in.v, in.theta, in.alpha, in.eta, op);
+  check(
+      [&](auto&, const auto& q, const auto& k, const auto& v, const auto& theta, const auto& alpha, const auto& eta) {
+        const auto result = op(q, k, v, theta, alpha, eta);
+        return std::make_tuple(result.out, result.state.memory[0], result.state.momentum[1]);
+      },
+      in.q, in.k, in.v, in.theta, in.alpha, in.eta, op);
 }
 
 TEST_CASE("neural_memory: errors") {

@@ -41,7 +41,8 @@ TEST_CASE("taylor_attention: softmax attention with the exponential's series, in
             for (Index c = 0; c < 12; ++c) merged(b, i, c) = mixed(b, c / 4, i, c % 4);
         const Tensor<double, 3> want = attend.out(merged);
         using heed::LinearForm;
-        for (const auto form : {LinearForm::kAuto, LinearForm::kRecurrent, LinearForm::kChunked, LinearForm::kParallel}) {
+        for (const auto form :
+             {LinearForm::kAuto, LinearForm::kRecurrent, LinearForm::kChunked, LinearForm::kParallel}) {
           attend.options.form = form;
           CHECK(error_of(attend(x), want) < 1e-13);
         }

@@ -7,8 +7,8 @@
 
 namespace heed::inline HEED_ISA {
 
-/// retrieve_landmark_blocks where q, k or v is a Var, into the variable `out`, which nothing has read yet. The tape keeps
-/// copies of the indices and of the angles; the blocks must outlive the recording.
+/// retrieve_landmark_blocks where q, k or v is a Var, into the variable `out`, which nothing has read yet. The tape
+/// keeps copies of the indices and of the angles; the blocks must outlive the recording.
 template <Device D, Operand Q, Operand K, Operand V, Real T, Recorded O>
 void retrieve_landmark_blocks(const D& device, const Q& q_like, const K& k_like, const V& v_like,
                               const View<const std::uint8_t, 2>& is_landmark, const ChosenBlocks<T>& given,
@@ -22,12 +22,10 @@ void retrieve_landmark_blocks(const D& device, const Q& q_like, const K& k_like,
     blocks.cos = tape.keep(given.cos);
     blocks.sin = tape.keep(given.sin);
   }
-  retrieve_landmark_blocks(DeviceRef(device), q.value(), k.value(), v.value(), marks, blocks, scale,
-                           tape.written(out));
+  retrieve_landmark_blocks(DeviceRef(device), q.value(), k.value(), v.value(), marks, blocks, scale, tape.written(out));
   tape.on_backward(out, [&tape, q, k, v, marks, blocks, scale, out] {
     retrieve_landmark_blocks_backward(tape.device(), q.value(), k.value(), v.value(), marks, blocks, scale,
-                                      tape.gradient(out), tape.accumulate(q), tape.accumulate(k),
-                                      tape.accumulate(v));
+                                      tape.gradient(out), tape.accumulate(q), tape.accumulate(k), tape.accumulate(v));
   });
 }
 

@@ -21,8 +21,8 @@ void linear_attention(const D& device, const Map& map, const Q& q_like, const K&
                    has_end ? tape.written(end) : View<T, 4>());
   const auto backward = [&tape, map, q, k, v, state, options, out, end, has_end] {
     linear_attention_backward(tape.device(), map, q.value(), k.value(), v.value(), state.value(), options,
-                              tape.gradient(out), has_end ? tape.gradient(end) : View<const T, 4>(),
-                              tape.accumulate(q), tape.accumulate(k), tape.accumulate(v), tape.accumulate(state));
+                              tape.gradient(out), has_end ? tape.gradient(end) : View<const T, 4>(), tape.accumulate(q),
+                              tape.accumulate(k), tape.accumulate(v), tape.accumulate(state));
   };
   if (has_end) {
     tape.on_backward(out, end, backward);

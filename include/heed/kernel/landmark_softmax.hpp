@@ -52,8 +52,8 @@ void top_softmax(T* s, const std::uint8_t* is_landmark, Index stride, Index coun
 
 }  // namespace detail
 
-/// The weights of a row of scores, in place: softmax over the own block and the landmarks, whose shares go to the keys of
-/// their blocks by a softmax within each. Landmarks have the weight 0; that of an empty block is lost.
+/// The weights of a row of scores, in place: softmax over the own block and the landmarks, whose shares go to the keys
+/// of their blocks by a softmax within each. Landmarks have the weight 0; that of an empty block is lost.
 template <Real T>
 void landmark_softmax_row(T* s, const std::uint8_t* is_landmark, Index stride, Index count) {
   detail::top_softmax(s, is_landmark, stride, count);

@@ -12,8 +12,7 @@ namespace kernel {
 /// sum += a x for a (n, m), x (m, c), sum (n, c).
 template <Real T>
 void add_product(const DeviceRef& device, const View<const T, 2>& a, const View<const T, 2>& x, const View<T, 2>& sum) {
-  if (a.size(1) > 0)
-    gemm<Write::kAdd>(device, a, x.permute({1, 0}), View<const T, 1>(), sum);
+  if (a.size(1) > 0) gemm<Write::kAdd>(device, a, x.permute({1, 0}), View<const T, 1>(), sum);
 }
 
 /// The same for a (n, n) of which only the triangle with column <= row (or, upper, >= row) counts: the rest meets no

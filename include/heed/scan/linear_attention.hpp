@@ -40,8 +40,8 @@ LinearPlan linear_plan(const LinearAttentionOptions& options, const Map& map, co
   const std::array<Index, 4> expected{q[0], q[1], features, v[3]};
   bool empty = false;
   for (const Index size : state) empty |= size == 0;
-  require(empty || state == expected, name, "state must be empty or have shape (B, H, F, Dv) = ",
-          shape_text(expected), ", got ", shape_text(state));
+  require(empty || state == expected, name, "state must be empty or have shape (B, H, F, Dv) = ", shape_text(expected),
+          ", got ", shape_text(state));
   LinearForm form = options.form;
   // Multiply-adds for a query: (D + Dv) for each pair, half of them where it is causal, against F Dv for the reading of
   // the state and as many for each key's writing to it.
@@ -101,8 +101,13 @@ void linear_attention(const D& device, const Map& map, const Q& q_like, const K&
           shape_text(end.sizes));
   const View<const T, 4> start = state.count() > 0 ? state : View<const T, 4>();
   detail::for_each_head(device, q.size(0) * q.size(1), [&](const DeviceRef& on, Index unit) {
-    const detail::LinearHead<T, Map> head{on, map, plan, detail::head_of(q, unit), detail::head_of(k, unit),
-                                          detail::head_of(v, unit), detail::head_of(start, unit)};
+    const detail::LinearHead<T, Map> head{on,
+                                          map,
+                                          plan,
+                                          detail::head_of(q, unit),
+                                          detail::head_of(k, unit),
+                                          detail::head_of(v, unit),
+                                          detail::head_of(start, unit)};
     head.forward(detail::head_of(out, unit), end.count() > 0 ? detail::head_of(end, unit) : View<T, 2>());
   });
 }
@@ -128,8 +133,13 @@ void linear_attention_backward(const D& device, const Map& map, const View<const
   const auto plan = detail::linear_plan(options, map, q.sizes, k.sizes, v.sizes, state.sizes);
   const View<const T, 4> start = state.count() > 0 ? state : View<const T, 4>();
   detail::for_each_head(device, q.size(0) * q.size(1), [&](const DeviceRef& on, Index unit) {
-    const detail::LinearHead<T, Map> head{on, map, plan, detail::head_of(q, unit), detail::head_of(k, unit),
-                                          detail::head_of(v, unit), detail::head_of(start, unit)};
+    const detail::LinearHead<T, Map> head{on,
+                                          map,
+                                          plan,
+                                          detail::head_of(q, unit),
+                                          detail::head_of(k, unit),
+                                          detail::head_of(v, unit),
+                                          detail::head_of(start, unit)};
     head.backward(detail::head_of(d_out, unit), detail::head_of(d_end, unit), detail::head_of(d_q, unit),
                   detail::head_of(d_k, unit), detail::head_of(d_v, unit), detail::head_of(d_state, unit));
   });

@@ -78,7 +78,7 @@ struct LinearHead {
     }
     const auto queries_to_state = [&](Index row, Index count) {
       kernel::add_product<T>(device, features(q.slice(0, row, count), phi).permute({1, 0}), d_out.slice(0, row, count),
-                     d_state);
+                             d_state);
     };
     const auto keys_from_state = [&](Index row, Index count) {
       if (d_k.data) features_backward(k, row, count, product(v.slice(0, row, count), d_state, d_phi), d_k);
@@ -163,7 +163,8 @@ struct LinearHead {
   void add_keys(Index first, Index count, const Matrix& phi, const Matrix& state) const {
     for (Index row = first; row < first + count; row += plan.chunk) {
       const Index some = std::min(plan.chunk, first + count - row);
-      kernel::add_product<T>(device, features(k.slice(0, row, some), phi).permute({1, 0}), v.slice(0, row, some), state);
+      kernel::add_product<T>(device, features(k.slice(0, row, some), phi).permute({1, 0}), v.slice(0, row, some),
+                             state);
     }
   }
 
@@ -190,7 +191,8 @@ struct LinearHead {
     const Constant across = w.permute({1, 0});
     if (plain > 0) kernel::add_product<T>(device, across.slice(0, 0, plain), x, sum.slice(0, span.first, plain));
     if (square > 0)
-      kernel::add_triangle<true, T>(device, across.slice(0, plain, square), x, sum.slice(0, span.first + plain, square));
+      kernel::add_triangle<true, T>(device, across.slice(0, plain, square), x,
+                                    sum.slice(0, span.first + plain, square));
   }
 
   void pairs_backward(Index row, Index count, const Constant& d_rows, const Matrix& w_memory, const Matrix& s_memory,

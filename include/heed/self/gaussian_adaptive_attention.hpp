@@ -84,8 +84,7 @@ struct GaussianAdaptiveAttention {
     const auto centre = divide(device, sum(device, multiply(device, precisions, offset), {1}), precision);
     const auto apart = subtract(device, offset, centre);
     const auto spread = sum(device, multiply(device, precisions, multiply(device, apart, apart)), {1});
-    const auto log_norm =
-        sum(device, activate(device, Log(), scale(device, squares, 2 * std::numbers::pi)), {1}, 0.5);
+    const auto log_norm = sum(device, activate(device, Log(), scale(device, squares, 2 * std::numbers::pi)), {1}, 0.5);
 
     const Index heads = options.num_heads, n = sizes[std::size_t(axis)];
     for (Index h = 0; h < heads; ++h) {

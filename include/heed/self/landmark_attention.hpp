@@ -22,9 +22,9 @@ namespace heed::inline HEED_ISA {
 /// 3. The weight of key j is p_j in the own block, p of its block's landmark times r_j in an earlier one, and 0 for a
 ///    landmark. out = sum of weight times v. What the landmark of an empty block gets is lost.
 ///
-/// A query for which step 2 has no key (a landmark at position 0) gives 0. Without landmarks this is causal attention. A
-/// later key or value never changes a result. Throws heed::Error, before anything is written, for shapes that do not fit.
-/// Time O(B H N^2 (D + Dv)); no N x N memory. The same bits for any number of threads.
+/// A query for which step 2 has no key (a landmark at position 0) gives 0. Without landmarks this is causal attention.
+/// A later key or value never changes a result. Throws heed::Error, before anything is written, for shapes that do not
+/// fit. Time O(B H N^2 (D + Dv)); no N x N memory. The same bits for any number of threads.
 /// Source: Mohtashami and Jaggi, NeurIPS 2023, eq. 1-3; epfml/landmark-attention, without its limit on the number of
 /// blocks.
 struct LandmarkAttention {

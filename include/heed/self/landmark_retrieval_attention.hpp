@@ -20,11 +20,12 @@ enum class BlockSelection { kPerTokenAndHead, kMaxOverHeads, kMaxOverTokens };
 ///   heed::LandmarkRetrievalAttention attend{{.top_k = 4, .rope_base = 10000}};
 ///   auto out = attend(q, k, v, is_landmark, block_k, block_v);        // or attend(device, q, ..)
 ///
-/// q (B, H, N, D), the last N tokens of the section; k (B, H, T, D) and v (B, H, T, Dv), the section; is_landmark (B, T)
-/// uint8; block_k (B, H, R, L, D) and block_v (B, H, R, L, Dv), in temporal order, the last token of each its landmark; out
-/// (B, H, N, Dv). All float or all double, and none of them rotated. Scale 1 / sqrt(D).
+/// q (B, H, N, D), the last N tokens of the section; k (B, H, T, D) and v (B, H, T, Dv), the section; is_landmark (B,
+/// T) uint8; block_k (B, H, R, L, D) and block_v (B, H, R, L, Dv), in temporal order, the last token of each its
+/// landmark; out (B, H, N, Dv). All float or all double, and none of them rotated. Scale 1 / sqrt(D).
 ///
-/// 1. Positions: block m has slot max(0, m - (R - K) + 1); to choose, its landmark stands at slot L + L - 1. Token t of the
+/// 1. Positions: block m has slot max(0, m - (R - K) + 1); to choose, its landmark stands at slot L + L - 1. Token t of
+/// the
 ///    section stands at (K + 1) L + t. With rope_base, channels (2c, 2c + 1) turn by position * rope_base^(-2c/D).
 /// 2. Scores of blocks: softmax over them of q . landmark / sqrt(D), or the largest of these over the heads or over the
 ///    queries. Each query and head takes the K best, of equal ones the earlier.
@@ -33,8 +34,8 @@ enum class BlockSelection { kPerTokenAndHead, kMaxOverHeads, kMaxOverTokens };
 ///
 /// R = 0 is LandmarkAttention on the section. Blocks are constant: no gradient goes to them, and they must outlive a
 /// recording; those that no query chose are not read but for their landmark. Throws heed::Error, before anything is
-/// written, for shapes and options that do not fit. Time O(R D + (K L + T) (D + Dv)) a query. The same bits for any number
-/// of threads.
+/// written, for shapes and options that do not fit. Time O(R D + (K L + T) (D + Dv)) a query. The same bits for any
+/// number of threads.
 /// Source: Mohtashami and Jaggi, NeurIPS 2023, section 3.2; epfml/landmark-attention, mem_cache.py.
 struct LandmarkRetrievalAttention {
   struct Options {
@@ -133,8 +134,8 @@ struct LandmarkRetrievalAttention {
             "block_k must have shape (B, H, R, L, D) = (", q[0], ", ", q[1], ", R, L, ", q[3], "), got ",
             shape_text(bk));
     const std::array<Index, 5> values{bk[0], bk[1], bk[2], bk[3], v[3]};
-    require(bk[2] == 0 || blocks.v.sizes == values, kName, "block_v must have shape (B, H, R, L, Dv) = ",
-            shape_text(values), ", got ", shape_text(blocks.v.sizes));
+    require(bk[2] == 0 || blocks.v.sizes == values, kName,
+            "block_v must have shape (B, H, R, L, Dv) = ", shape_text(values), ", got ", shape_text(blocks.v.sizes));
     require(options.top_k >= 0, kName, "top_k must be 0 or more, got ", options.top_k);
     require(std::isfinite(options.rope_base) && options.rope_base >= 0, kName,
             "rope_base must be 0 or positive and finite, got ", options.rope_base);

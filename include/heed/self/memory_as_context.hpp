@@ -9,23 +9,23 @@ namespace heed::inline HEED_ISA {
 /// Which weights a segment's own memory is read with: those behind each token, or behind the segment.
 enum class MemoryRead { kToken, kSegment };
 
-/// For one segment S of x after the other: h = what the memory holds on S; y = causal attention of [persistent ; h ; S],
-/// rows of S; the memory takes y in; out = gate(y, m), with m what it then holds on y.
+/// For one segment S of x after the other: h = what the memory holds on S; y = causal attention of [persistent ; h ;
+/// S], rows of S; the memory takes y in; out = gate(y, m), with m what it then holds on y.
 ///
 ///   heed::MemoryAsContext<float> titan{{.num_heads = 8, .num_memory_heads = 2, .segment_len = 256}};
 ///   auto y = titan(x);                                      // or titan(device, x)
 ///
-/// x and out (B, N, C); persistent (P, C) learned tokens; attn: see TitansAttention; mem: see TitansMemory;
-/// gate: see TitansGate. The last segment may be short; minibatches start with each segment. With kToken, m of a token is
-/// read behind that token, which is causal; kSegment reads with the weights at the segment's end, the paper's eq. 25 to
-/// the letter, so that a token sees later ones of its own segment. Time O(N segment_len C) for the attention, and that of
-/// NeuralMemory. Throws heed::Error, before
-/// anything is written, for shapes and options that do not fit. The same bits for any number of threads.
+/// x and out (B, N, C); persistent (P, C) learned tokens; attn: see TitansAttention; mem: see TitansMemory; gate: see
+/// TitansGate. The last segment may be short; minibatches start with each segment. With kToken, m of a token is read
+/// behind that token; kSegment reads with the weights at the segment's end, the paper's eq. 25 to the letter. Either
+/// way a token sees what the memory holds on all of its segment, later tokens included, since h stands before S; later
+/// segments are never seen. Time O(N segment_len C) for the attention, and that of NeuralMemory. Throws heed::Error,
+/// before anything is written, for shapes and options that do not fit. The same bits for any number of threads.
 /// Source: Behrouz et al. 2024, Titans, eq. 21-25; transcription, the gate is our reading.
 template <Real T>
 struct MemoryAsContext {
   struct Options {
-    Index num_heads = 1;         ///< of the attention
+    Index num_heads = 1;  ///< of the attention
     Index num_memory_heads = 1;
     Index segment_len = 256;
     MemoryRead segment_read = MemoryRead::kToken;

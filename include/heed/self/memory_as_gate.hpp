@@ -12,16 +12,16 @@ namespace heed::inline HEED_ISA {
 ///   auto y = titan(x);                                      // or titan(device, x)
 ///
 /// x and out (B, N, C); persistent (P, C) learned tokens; attn: see TitansAttention; mem: see TitansMemory;
-/// gate: see TitansGate. A row sees itself, the window_size - 1 rows before it, and the persistent ones. The rows of x are
-/// returned. Time O(N window_size C) for the attention, and that of NeuralMemory. Throws heed::Error, before
+/// gate: see TitansGate. A row sees itself, the window_size - 1 rows before it, and the persistent ones. The rows of x
+/// are returned. Time O(N window_size C) for the attention, and that of NeuralMemory. Throws heed::Error, before
 /// anything is written, for shapes and options that do not fit. The same bits for any number of threads.
 /// Source: Behrouz et al. 2024, Titans, eq. 26-28; transcription, the gate is our reading.
 template <Real T>
 struct MemoryAsGate {
   struct Options {
-    Index num_heads = 1;         ///< of the attention
+    Index num_heads = 1;  ///< of the attention
     Index num_memory_heads = 1;
-    Index window_size = 256;     ///< rows that a row sees, itself included
+    Index window_size = 256;   ///< rows that a row sees, itself included
     Index minibatch_size = 1;  ///< tokens whose inner gradients are taken at the same weights; 0: all
     double max_step = 1;       ///< the largest inner step size
   };

@@ -19,9 +19,9 @@ namespace heed::inline HEED_ISA {
 template <Real T>
 struct MemoryAsLayer {
   struct Options {
-    Index num_heads = 1;         ///< of the attention
+    Index num_heads = 1;  ///< of the attention
     Index num_memory_heads = 1;
-    Index window_size = 256;     ///< rows that a row sees, itself included
+    Index window_size = 256;   ///< rows that a row sees, itself included
     Index minibatch_size = 1;  ///< tokens whose inner gradients are taken at the same weights; 0: all
     double max_step = 1;       ///< the largest inner step size
   };

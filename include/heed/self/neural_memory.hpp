@@ -118,17 +118,23 @@ struct NeuralMemoryRun {
   template <class D, class X>
   X activated(const D& device, const X& x) const {
     switch (options.activation) {
-      case MemoryActivation::kSilu: return activate(device, Silu(), x);
-      case MemoryActivation::kRelu: return activate(device, Relu(), x);
-      default: return activate(device, Gelu(), x);
+      case MemoryActivation::kSilu:
+        return activate(device, Silu(), x);
+      case MemoryActivation::kRelu:
+        return activate(device, Relu(), x);
+      default:
+        return activate(device, Gelu(), x);
     }
   }
   template <class D, class X>
   X slope(const D& device, const X& x) const {
     switch (options.activation) {
-      case MemoryActivation::kSilu: return activate(device, SiluSlope(), x);
-      case MemoryActivation::kRelu: return activate(device, ReluSlope(), x);
-      default: return activate(device, GeluSlope(), x);
+      case MemoryActivation::kSilu:
+        return activate(device, SiluSlope(), x);
+      case MemoryActivation::kRelu:
+        return activate(device, ReluSlope(), x);
+      default:
+        return activate(device, GeluSlope(), x);
     }
   }
 
@@ -214,8 +220,8 @@ struct NeuralMemoryRun {
     const auto last = [&](const auto& rows) { return view(rows).slice(2, units, 1); };
     // The sum over units of a row's factor times G.
     const auto written = [&](const auto& row, std::size_t l) {
-      const auto weighted = of_units(step.slopes[l], row, 2,
-                                     [](const auto& x) { return view(x).permute(kTransposed).split(3, 1); });
+      const auto weighted =
+          of_units(step.slopes[l], row, 2, [](const auto& x) { return view(x).permute(kTransposed).split(3, 1); });
       return matmul(device, view(step.inputs[l]).permute(kTransposed), weighted);
     };
     for (std::size_t l = 0; l < memory.size(); ++l) {
@@ -244,8 +250,8 @@ struct NeuralMemoryRun {
             shape_text(theta));
     require(alpha == units, kName, "alpha must have shape (B, H, U) = ", shape_text(units), ", got ",
             shape_text(alpha));
-    require(eta == units || !momentum, kName, "eta must be empty or have shape (B, H, U) = ",
-            shape_text(units), ", got ", shape_text(eta));
+    require(eta == units || !momentum, kName, "eta must be empty or have shape (B, H, U) = ", shape_text(units),
+            ", got ", shape_text(eta));
     require(!memory.empty(), kName, "the memory has no layers");
     require(state.memory.empty() || state.memory.size() == memory.size(), kName, "the state has ", state.memory.size(),
             " layers, the memory ", memory.size());
@@ -280,8 +286,9 @@ struct NeuralMemoryRun {
 ///   auto more = remember(device, q2, k2, v2, theta2, alpha2, eta2, state);
 ///
 /// q, k, v and out (B, H, N, D); theta (B, H, N) step sizes; alpha, forgetting, and eta, momentum (B, H, U), in [0, 1],
-/// U = floor(N / chunk_size); a default-made tensor as eta, of shape (0, 0, 0), means no momentum. memory{l} is (H, d_l, d_(l+1)), from d_0 = D to D again, used as u W: M(u) = u W_0, then for
-/// each further layer the activation and W_l. For each head, with M and momentum S carried in or initial:
+/// U = floor(N / chunk_size); a default-made tensor as eta, of shape (0, 0, 0), means no momentum. memory{l} is (H,
+/// d_l, d_(l+1)), from d_0 = D to D again, used as u W: M(u) = u W_0, then for each further layer the activation and
+/// W_l. For each head, with M and momentum S carried in or initial:
 ///
 /// 1. Every minibatch_size tokens, R <- M: the weights that gradients are taken at. 0: once.
 /// 2. A unit is chunk_size tokens. G = sum over them of theta_t times the gradient in R of sum_d (R(k_t) - v_t)_d^2, or
@@ -289,12 +296,12 @@ struct NeuralMemoryRun {
 /// 3. After its last token S <- eta S - G, or -G without eta, and M <- (1 - alpha) M + S.
 /// 4. out_t = M(q_t), with M after token t. Tokens beyond the last unit only read.
 ///
-/// Tokens are taken up to 64 at a time and no weights are made for one of them: within such a segment M is a combination
-/// of the first M, the first S and outer products, whose factors are those of two decay matrices. It costs
+/// Tokens are taken up to 64 at a time and no weights are made for one of them: within such a segment M is a
+/// combination of the first M, the first S and outer products, whose factors are those of two decay matrices. It costs
 /// O(N (sum of d_l d_(l+1)) + 64 N (sum of d_l)) time for minibatches from 64; shorter ones make shorter segments, and
 /// those of one token N steps one after the other. A sequence may be cut between calls at multiples of minibatch_size.
-/// Gradients go through the inner gradient steps. Throws heed::Error, before anything is written, for shapes and options
-/// that do not fit. The same bits for any number of threads.
+/// Gradients go through the inner gradient steps. Throws heed::Error, before anything is written, for shapes and
+/// options that do not fit. The same bits for any number of threads.
 /// Source: Behrouz et al. 2024, Titans, eq. 8-18; lucidrains/titans-pytorch for the chunked form.
 template <Real T>
 struct NeuralMemory {

@@ -18,8 +18,8 @@ namespace heed::inline HEED_ISA {
 ///   auto y = mix(x);                                        // or mix(device, x); the caller adds x
 ///
 /// x and out (B, C, h, w), P = partial_dim channels of it and Q = qk_dim; norm.weight and norm.bias (P), qkv.weight
-/// (2Q + P, P), out.weight (C, C), and batch norms of stored statistics qkv.bn (2Q + P) and out.bn (C). With the pixels as
-/// tokens:
+/// (2Q + P, P), out.weight (C, C), and batch norms of stored statistics qkv.bn (2Q + P) and out.bn (C). With the pixels
+/// as tokens:
 ///
 /// 1. u = group norm of x1 with one group; [q ; k ; v] = qkv.bn(qkv.weight u), of Q, Q and P channels.
 /// 2. o = softmax(q^T k / sqrt(Q)) v.
@@ -109,10 +109,10 @@ struct SingleHeadSelfAttention {
     const Index part = options.partial_dim, width = options.qk_dim;
     require(part > 0 && part <= x[1], kName, "partial_dim must be in 1 .. C = ", x[1], ", got ", part);
     require(width > 0, kName, "qk_dim must be 1 or more, got ", width);
-    require((norm.weight.size() == 0 || norm.weight.size() == part) &&
-                (norm.bias.size() == 0 || norm.bias.size() == part),
-            kName, "norm.weight and norm.bias must be empty or have shape (P) = (", part, "), got (",
-            norm.weight.size(), ") and (", norm.bias.size(), ")");
+    require(
+        (norm.weight.size() == 0 || norm.weight.size() == part) && (norm.bias.size() == 0 || norm.bias.size() == part),
+        kName, "norm.weight and norm.bias must be empty or have shape (P) = (", part, "), got (", norm.weight.size(),
+        ") and (", norm.bias.size(), ")");
     check_projection("qkv", qkv, 2 * width + part, part);
     check_projection("out", out, x[1], x[1]);
   }

@@ -56,9 +56,9 @@ struct TaylorAttention {
     // The normaliser is the attention of ones, a column behind those of the values.
     auto ones = make_output<T, 4>(kName, {1, 1, 1, 1}, x);
     fill(device, ones, 1);
-    const auto sums = linear_attention(device, TaylorFeatures{1 / std::sqrt(double(width))}, heads(queries),
-                                       heads(keys), concat<3>(device, heads(values), ones),
-                                       {.causal = options.causal, .form = options.form});
+    const auto sums =
+        linear_attention(device, TaylorFeatures{1 / std::sqrt(double(width))}, heads(queries), heads(keys),
+                         concat<3>(device, heads(values), ones), {.causal = options.causal, .form = options.form});
     const auto mixed = divide(device, view(sums).slice(3, 0, width), view(sums).slice(3, width, 1));
     const auto tokens = contiguous(device, view(mixed).permute({0, 2, 1, 3}));
     return out(device, view(tokens).merge(2));
@@ -72,8 +72,9 @@ struct TaylorAttention {
             "C must be a multiple of num_heads = ", options.num_heads, ", got x of shape ", shape_text(x));
     const std::array<Index, 2> expected{x[2], x[2]};
     const auto check_layer = [&](std::string_view name, const Linear<T>& layer) {
-      require(const_view(layer.weight).sizes == expected, kName, name, ".weight must have shape (C, C) = ",
-              shape_text(expected), ", got ", shape_text(const_view(layer.weight).sizes));
+      require(const_view(layer.weight).sizes == expected, kName, name,
+              ".weight must have shape (C, C) = ", shape_text(expected), ", got ",
+              shape_text(const_view(layer.weight).sizes));
       require(layer.bias.size() == 0 || layer.bias.size() == x[2], kName, name,
               ".bias must be empty or have shape (C) = (", x[2], "), got (", layer.bias.size(), ")");
     };

@@ -14,8 +14,8 @@ namespace heed::inline HEED_ISA {
 /// A NeuralMemory with its projections: x (B, N, C) to (B, N, C), with an own state.
 ///
 /// q = l2(SiLU(x q.weight^T)), k likewise, v = SiLU(x v.weight^T), in heads, l2(u) = u / sqrt(sum of u^2 + 1e-12);
-/// theta = max_step sigmoid(x theta.weight^T + theta.bias), eta and alpha without max_step, one number for each head. The
-/// memory takes every token as a unit, with GELU and the sum as its loss.
+/// theta = max_step sigmoid(x theta.weight^T + theta.bias), eta and alpha without max_step, one number for each head.
+/// The memory takes every token as a unit, with GELU and the sum as its loss.
 template <Real T>
 struct TitansMemory {
   Linear<T> q = {}, k = {}, v = {}, theta = {}, eta = {}, alpha = {};
@@ -40,8 +40,9 @@ struct TitansMemory {
     const auto by_head = [](const auto& gates) { return view(gates).permute({0, 2, 1}); };
     const auto steps = scale(device, gate(theta), max_step);
     const auto forgetting = gate(alpha), momentum = gate(eta), values = silu(device, v(device, x));
-    auto result = detail::NeuralMemoryRun<T>{options, memory}(device, unit_heads(device, q, x), unit_heads(device, k, x), heads(values), by_head(steps),
-                         by_head(forgetting), by_head(momentum), state);
+    auto result = detail::NeuralMemoryRun<T>{options, memory}(device, unit_heads(device, q, x),
+                                                              unit_heads(device, k, x), heads(values), by_head(steps),
+                                                              by_head(forgetting), by_head(momentum), state);
     state = std::move(result.state);
     return merged(device, result.out);
   }
@@ -103,8 +104,8 @@ struct TitansMemory {
   }
 };
 
-/// Multi-head attention of the last rows of x (B, M, C) to all of them: without biases, causal, and, with a window, only
-/// to the window_size rows up to itself and to the first ones.
+/// Multi-head attention of the last rows of x (B, M, C) to all of them: without biases, causal, and, with a window,
+/// only to the window_size rows up to itself and to the first ones.
 template <Real T>
 struct TitansAttention {
   Linear<T> q = {}, k = {}, v = {}, out = {};
@@ -127,8 +128,9 @@ struct TitansAttention {
     };
     const auto queries = q(device, view(x).slice(1, first, sizes[1] - first));
     const auto keys = k(device, x), values = v(device, x);
-    const auto attend = softmax_attention(
-        causal() && when(window_size > 0, window_left(std::max<Index>(window_size - 1, 0)) || sink_tokens(always_seen)));
+    const auto attend =
+        softmax_attention(causal() && when(window_size > 0, window_left(std::max<Index>(window_size - 1, 0)) ||
+                                                                sink_tokens(always_seen)));
     const auto mixed = attend(device, heads(queries), heads(keys), heads(values));
     const auto tokens = contiguous(device, view(mixed).permute({0, 2, 1, 3}));
     return out(device, view(tokens).merge(2));
@@ -150,8 +152,8 @@ struct TitansAttention {
   }
 };
 
-/// rms_norm(y) sigmoid(rms_norm(m)), each with its own weights (C). Titans says no more than that both are normalised with
-/// learned vectors before a non-linearity: this form is our reading.
+/// rms_norm(y) sigmoid(rms_norm(m)), each with its own weights (C). Titans says no more than that both are normalised
+/// with learned vectors before a non-linearity: this form is our reading.
 template <Real T>
 struct TitansGate {
   RmsNorm<T> norm_y = {}, norm_m = {};

@@ -20,8 +20,8 @@ void check_landmark_attention(const Q& q, const K& k, const V& v, const View<con
   require(v[0] == k[0] && v[1] == k[1] && v[2] == k[2], name, "v must have shape (B, H, N, Dv) = (", k[0], ", ", k[1],
           ", ", k[2], ", Dv), got ", shape_text(v));
   const std::array<Index, 2> expected{q[0], q[2]};
-  require(is_landmark.sizes == expected, name, "is_landmark must have shape (B, N) = ", shape_text(expected),
-          ", got ", shape_text(is_landmark.sizes));
+  require(is_landmark.sizes == expected, name, "is_landmark must have shape (B, N) = ", shape_text(expected), ", got ",
+          shape_text(is_landmark.sizes));
   require(std::isfinite(scale), name, "scale must be finite, got ", scale);
 }
 
@@ -37,8 +37,8 @@ void check_landmark_attention(const Q& q, const K& k, const V& v, const View<con
 /// Gradient: of q, k and v, landmark_softmax_attention_backward, which computes the weights again.
 template <Device D, Real T>
 void landmark_softmax_attention(const D& device, const View<const T, 4>& q, const View<const T, 4>& k,
-                                const View<const T, 4>& v, const View<const std::uint8_t, 2>& is_landmark,
-                                double scale, const View<T, 4>& out) {
+                                const View<const T, 4>& v, const View<const std::uint8_t, 2>& is_landmark, double scale,
+                                const View<T, 4>& out) {
   const Index heads = q.size(1), n = q.size(2), bands = (n + detail::kLandmarkRows - 1) / detail::kLandmarkRows;
   parallel_for(device, q.size(0) * heads * bands, [&](Index unit) {
     const Index b = unit / bands / heads, h = unit / bands % heads, row = unit % bands * detail::kLandmarkRows;

@@ -11,10 +11,10 @@ namespace heed::inline HEED_ISA {
 /// Finished blocks of L tokens, the last of which is their landmark, and which of them each query reads.
 template <Real T>
 struct ChosenBlocks {
-  View<const T, 5> k = {};               ///< (B, H, R, L, D)
-  View<const T, 5> v = {};               ///< (B, H, R, L, Dv)
+  View<const T, 5> k = {};                  ///< (B, H, R, L, D)
+  View<const T, 5> v = {};                  ///< (B, H, R, L, Dv)
   View<const std::int32_t, 4> chosen = {};  ///< (B, H, N, K), ascending
-  View<const T, 2> cos = {}, sin = {};   ///< of positions 0 .. (K + 1) L - 1, or of null data for no rotation
+  View<const T, 2> cos = {}, sin = {};      ///< of positions 0 .. (K + 1) L - 1, or of null data for no rotation
 
   Index tokens() const { return chosen.size(3) * k.size(3); }
 };
@@ -93,10 +93,10 @@ void for_each_retrieval(const View<const T, 4>& q, const View<const T, 4>& k,
 
 }  // namespace detail
 
-/// For each query the weights of kernel::landmark_softmax_row over [its chosen blocks ; the section up to itself], times
-/// their values. q (B, H, N, D) stands at the end of the section, k (B, H, T, D) and v (B, H, T, Dv); all rotated but the
-/// blocks, which are rotated where they are read; out (B, H, N, Dv). No other block is read. Time O(K L + T) (D + Dv) a
-/// query. The same bits for any number of threads.
+/// For each query the weights of kernel::landmark_softmax_row over [its chosen blocks ; the section up to itself],
+/// times their values. q (B, H, N, D) stands at the end of the section, k (B, H, T, D) and v (B, H, T, Dv); all rotated
+/// but the blocks, which are rotated where they are read; out (B, H, N, Dv). No other block is read. Time O(K L + T) (D
+/// + Dv) a query. The same bits for any number of threads.
 ///
 /// Gradient: of q, k and v, retrieve_landmark_blocks_backward; the blocks are constant.
 template <Device D, Real T>
