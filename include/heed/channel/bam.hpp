@@ -50,7 +50,7 @@ struct JointGate {
 /// channel.bn{i}.{weight,bias,mean,var} (R), channel.out.weight (C, R); spatial.reduce.weight (R, C), spatial.bn and
 /// spatial.bn{i} (R), spatial.conv{i}.weight (R, R, 3, 3), spatial.out.weight (1, R); all layers with a bias. R follows
 /// from the shapes (the paper: C / 16). Throws heed::Error for shapes and options that do not fit and a map without
-/// positions. The same bits for any number of threads. Source: Park et al. 2018, equations 2 to 6; the product is the
+/// positions. The same bits for any number of threads. Source: Park et al. 2018; the product is the
 /// authors' code, the sum their equation.
 template <Real T>
 struct Bam {

@@ -11,7 +11,7 @@ namespace heed::inline HEED_ISA {
 ///
 /// x (B, C, h, w), out as x; parameters, options, errors and cost of the two gates, whose options are those of
 /// `channel` and `spatial`.
-/// Source: Woo et al. 2018, equation 1.
+/// Source: Woo et al. 2018.
 template <Real T>
 struct Cbam {
   struct Options {

@@ -68,8 +68,8 @@ struct Logarithm {
 /// x (B, C, h, w), out as x; fc1.weight (R, C), fc1.bias (R), fc2.weight (C, R), fc2.bias (C), the biases optional and
 /// counted once per pool; the reduction follows from the shapes. The gradient of kLp at a channel of zeros is 0. Throws
 /// heed::Error for shapes that do not fit, a map without positions and an empty list of pools. Reads x once per pool
-/// (kLse twice) and once more, and writes it once. The same bits for any number of threads. Source: Woo et al. 2018,
-/// equation 2; kLp and kLse are of the authors' code.
+/// (kLse twice) and once more, and writes it once. The same bits for any number of threads. Source: Woo et al. 2018;
+/// kLp and kLse are of the authors' code.
 template <Real T>
 struct ChannelGate {
   enum class Pool { kMean, kMax, kLp, kLse };

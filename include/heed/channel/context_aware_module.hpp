@@ -49,7 +49,7 @@ struct Quotient {
 /// x (B, C, h, w), out (B, Co, h, w); scale{i}.weight (C, C), contrast.weight (C, C), contrast.bias (C), shared by the
 /// scales, out.weight (Co, 2 C), out.bias (Co). Maps smaller than a grid repeat cells. Throws heed::Error for shapes
 /// and options that do not fit and a map without positions. Time O(B h w C^2). The same bits for any number of threads.
-/// Source: Liu et al. 2019 (CAN), equations 2 to 5, as in M-SFANet, Thanasutives et al. 2020.
+/// Source: Liu et al. 2019 (CAN), as in M-SFANet, Thanasutives et al. 2020.
 template <Real T>
 struct ContextAwareModule {
   struct Options {

@@ -36,7 +36,7 @@ struct HardSwish {
 /// x (B, C, h, w), out as x; conv1.weight (m, C), conv1.bias (m), bn.{weight,bias,mean,var} (m), conv_h.weight and
 /// conv_w.weight (C, m), their biases (C). m follows from the shapes (the paper: max(8, C / 32)). Throws heed::Error
 /// for shapes that do not fit and a map without positions. Reads x three times and writes it once; O(B (h + w) C m)
-/// beside that. The same bits for any number of threads. Source: Hou et al. 2021, equations 4 to 9.
+/// beside that. The same bits for any number of threads. Source: Hou et al. 2021.
 template <Real T>
 struct CoordinateAttention {
   ConvChannels<T> conv1 = {};

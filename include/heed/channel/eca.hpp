@@ -16,7 +16,7 @@ namespace heed::inline HEED_ISA {
 /// (the paper's ECA-NS). k is odd and may exceed C: kernel_size(C) is the authors' choice of it. Throws heed::Error for
 /// an even k, shapes that do not fit and a map without positions. Reads x twice and writes it once. The same bits for
 /// any number of threads.
-/// Source: Wang et al. 2020, equations 5 to 12.
+/// Source: Wang et al. 2020.
 template <Real T, bool shared = true>
 struct Eca {
   Tensor<T, shared ? 1 : 2> conv_weight = {};

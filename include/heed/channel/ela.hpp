@@ -16,7 +16,7 @@ namespace heed::inline HEED_ISA {
 /// length 1 in a group of one channel becomes 0, so that the gate is sigmoid(bias). The paper's sizes (k, groups,
 /// num_groups): T (5, C, 32), B (7, C, 16), S (5, C / 8, 16), L (7, C / 8, 16). Throws heed::Error for shapes that do
 /// not fit and a map without positions. Reads x three times and writes it once. The same bits for any number of
-/// threads. Source: Xu and Wan 2024, equations 4 to 8: a transcription, no code of the authors is published.
+/// threads. Source: Xu and Wan 2024: a transcription, no code of the authors is published.
 template <Real T>
 struct Ela {
   struct Options {

@@ -37,7 +37,7 @@ struct ScaleAndShift {
 /// is on, {add,mul}.fc1.weight (P, C), .fc1.bias (P), .ln.{weight,bias} (P), .fc2.weight (C, P), .fc2.bias (C). P
 /// follows from the shapes (the paper: C / 16) and must not be 0. Throws heed::Error for shapes that do not fit and a
 /// map without positions. Reads x three times and writes it once; O(B C P) beside that. The same bits for any number of
-/// threads. Source: Cao et al. 2019, equation 5 and figure 4d.
+/// threads. Source: Cao et al. 2019.
 template <Real T>
 struct GlobalContext {
   enum class Pooling { kAttention, kMean };

@@ -15,7 +15,7 @@ namespace heed::inline HEED_ISA {
 /// padding that keeps the size; fc1.weight (S / reduction, S), fc1.bias, fc2.weight (S, S / reduction), fc2.bias.
 /// Kernels (the paper: 3, 5, 7, 9), groups (1, 4, 8, 16) and the reduction (16, at most S) follow from the shapes.
 /// Throws heed::Error for shapes and options that do not fit and a map without positions. Cost of the convolutions. The
-/// same bits for any number of threads. Source: Zhang et al. 2021, equations 3 to 9; the reverse order and the softmax
+/// same bits for any number of threads. Source: Zhang et al. 2021; the reverse order and the softmax
 /// of a sigmoid are the authors' code.
 template <Real T>
 struct PyramidSqueezeAttention {

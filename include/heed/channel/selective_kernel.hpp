@@ -41,7 +41,7 @@ struct WeightedTerm {
 /// that keeps the size, bn{i}.{weight,bias,mean,var} (C), fc.weight (d, C), fc_bn.{weight,bias,mean,var} (d),
 /// head{i}.weight (C, d), head{i}.bias (C) or empty. Kernels, groups and d follow from the shapes. Throws heed::Error
 /// for shapes and options that do not fit and a map without positions. Cost of the convolutions. The same bits for any
-/// number of threads. Source: Li et al. 2019, equations 1 to 6.
+/// number of threads. Source: Li et al. 2019.
 template <Real T>
 struct SelectiveKernel {
   struct Options {

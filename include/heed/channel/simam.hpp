@@ -59,7 +59,7 @@ struct EnergyGate {
 /// x (B, C, h, w), out as x, no parameters; e_lambda > 0. Of a single position v is 0. Throws heed::Error for a map
 /// without positions and another e_lambda. Reads x three times and writes it once. The same bits for any number of
 /// threads.
-/// Source: Yang et al. 2021, equation 5 and appendix A.
+/// Source: Yang et al. 2021.
 template <Real T>
 struct SimAm {
   struct Options {

@@ -14,7 +14,7 @@ namespace heed::inline HEED_ISA {
 /// x (B, C, h, w), out as x; conv.weight (1, 2, k, k) with odd k, no bias; bn.{weight,bias,mean,var} (1), or all empty
 /// for no norm. Maps smaller than the kernel see zeros around them. Throws heed::Error for shapes that do not fit and a
 /// map without positions. The same bits for any number of threads.
-/// Source: Woo et al. 2018, equation 3. Other users of it take the mean first and no norm (kMeanMax), or keep x beside
+/// Source: Woo et al. 2018. Other users of it take the mean first and no norm (kMeanMax), or keep x beside
 /// the gated map (residual).
 template <Real T>
 struct SpatialGate {

@@ -15,7 +15,7 @@ namespace heed::inline HEED_ISA {
 /// x (B, C, h, w), out as x; fc1.weight (R, C), fc1.bias (R), fc2.weight (C, R), fc2.bias (C), the biases optional; the
 /// reduction follows from the shapes. Throws heed::Error for shapes that do not fit and a map without positions.
 /// Reads x twice and writes it once; O(B C^2 / reduction) beside that. The same bits for any number of threads.
-/// Source: Hu et al. 2018, equations 2 to 4.
+/// Source: Hu et al. 2018.
 template <Real T>
 struct SqueezeExcitation {
   enum class Pool { kMean, kMax };

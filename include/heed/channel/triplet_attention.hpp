@@ -35,7 +35,7 @@ struct MeanGate {
 /// x (B, C, h, w), out as x; for each of cw, hc and hw, conv.weight (1, 2, k, k) with odd k and
 /// bn.{weight,bias,mean,var} (1). Throws heed::Error for shapes that do not fit and a map without positions. Reads x
 /// once per factor and statistic and once more, and writes it once. The same bits for any number of threads. Source:
-/// Misra et al. 2021, equations 4 and 5.
+/// Misra et al. 2021.
 template <Real T>
 struct TripletAttention {
   struct Options {
