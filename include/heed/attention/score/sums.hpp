@@ -2,6 +2,7 @@
 // Gradients of the tensors that score modifiers read, summed over the pairs that share an element.
 #pragma once
 
+#include "heed/attention/mask/rule.hpp"
 #include "heed/attention/score/parameter.hpp"
 #include "heed/core/scratch.hpp"
 #include "heed/kernel/transpose.hpp"
