@@ -2,6 +2,7 @@
 // decay_matrix: what is left of each step at each later one.
 #pragma once
 
+#include "heed/core/device.hpp"
 #include "heed/core/operand.hpp"
 
 namespace heed::inline HEED_ISA {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "heed/core/scratch.hpp"
+#include "heed/core/tensor.hpp"
 #include "heed/kernel/write.hpp"
 #include "heed/simd/convert.hpp"
 
