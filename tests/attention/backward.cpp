@@ -7,7 +7,6 @@
 
 #include "catch.hpp"
 #include "heed/attention/mask/blocks.hpp"
-#include "heed/attention/mask/boolean.hpp"
 #include "heed/attention/mask/documents.hpp"
 #include "heed/attention/score/relative.hpp"
 #include "support/any_attention.hpp"
@@ -213,6 +212,7 @@ TEST_CASE("Gradients under every rule are the slopes of the forward") {
   const Size s{2, 4, 2, 70, 70, 5, 6};
   Tensor<std::int32_t, 1> lengths(2);
   lengths.setValues({13, 70});
+  const auto blocks = random_mask<2>({5, 7}, 3, 0.4);
   const ErasedRule rules[] = {heed::everything(),
                               heed::causal(),
                               heed::causal(-5),
@@ -223,6 +223,7 @@ TEST_CASE("Gradients under every rule are the slopes of the forward") {
                               heed::window_left(3) && heed::window_right(20),
                               heed::key_lengths(lengths),
                               heed::documents({11, 1, 58}),
+                              heed::block_mask(blocks, 16, 10),
                               heed::visible([](const auto& at) { return at.distance() * at.distance() > 30.f; }),
                               !heed::everything()};
   for (std::size_t r = 0; r < std::size(rules); ++r)
