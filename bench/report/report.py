@@ -26,6 +26,8 @@ SHOWN = {
     "sdpa B=1 H=8 N=2048 M=2048 D=128 causal=1": "causal, 2048 tokens, D = 128",
     "sdpa B=1 H=8 N=4096 M=4096 D=64 causal=1 window=256": "sliding window of 256, 4096 tokens",
     "sdpa B=1 H=8 N=2048 M=2048 D=64 score=1": "user's score function, 2048 tokens",
+    "sdpa B=1 H=8 N=2048 M=2048 D=64 backward=1": "gradients, dense, 2048 tokens",
+    "sdpa B=1 H=8 N=2048 M=2048 D=64 causal=1 backward=1": "gradients, causal, 2048 tokens",
     "sdpa B=8 H=12 N=197 M=197 D=64": "ViT-B, 8 images of 197 tokens",
     "sdpa B=1 H=8 N=77 M=4096 D=64": "cross, 77 queries, 4096 keys",
     "sdpa B=64 H=3 N=49 M=49 D=32": "64 windows of 49 tokens, D = 32",
