@@ -240,11 +240,13 @@ void add_compositions(Registry& add) {
   });
 }
 
-}  // namespace
-
 void add_channel(Registry& add) {
   add_gates(add);
   add_compositions(add);
 }
+
+const Adapters kChannel{add_channel};
+
+}  // namespace
 
 }  // namespace conformance

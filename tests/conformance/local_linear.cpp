@@ -68,13 +68,15 @@ void add_merge_attention_states(Registry& add) {
   });
 }
 
-}  // namespace
-
 void add_local_linear(Registry& add) {
   add_attention_mask(add);
   add_masked_attention(add);
   add_variable_block_sparse_attention(add);
   add_merge_attention_states(add);
 }
+
+const Adapters kLocalLinear{add_local_linear};
+
+}  // namespace
 
 }  // namespace conformance

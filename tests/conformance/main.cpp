@@ -26,14 +26,7 @@ int main(int argc, char** argv) try {
     return 2;
   }
   conformance::Registry registry;
-  conformance::add_self(registry);
-  conformance::add_self_memory(registry);
-  conformance::add_self_scans(registry);
-  conformance::add_self_variants(registry);
-  conformance::add_cross_dual(registry);
-  conformance::add_channel(registry);
-  conformance::add_local_linear(registry);
-  conformance::add_sparse_routing(registry);
+  conformance::Adapters::add_to(registry);
   return conformance::run(registry, options, std::cout, std::cerr) ? 0 : 1;
 } catch (const std::exception& error) {
   std::cerr << "heed_conformance: " << error.what() << '\n';

@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "case.hpp"
 
@@ -67,14 +69,20 @@ class Registry {
   std::map<std::string, Entry, std::less<>> entries_;
 };
 
-// The families, one translation unit each; that of self-attention has several.
-void add_self(Registry& add);
-void add_self_memory(Registry& add);
-void add_self_scans(Registry& add);
-void add_self_variants(Registry& add);
-void add_cross_dual(Registry& add);
-void add_channel(Registry& add);
-void add_local_linear(Registry& add);
-void add_sparse_routing(Registry& add);
+/// What fills the registry: each file of adapters names its function once, `const Adapters kChannel{add_channel};`.
+class Adapters {
+ public:
+  explicit Adapters(void (*add)(Registry&)) { all().push_back(add); }
+
+  static void add_to(Registry& registry) {
+    for (const auto add : all()) add(registry);
+  }
+
+ private:
+  static std::vector<void (*)(Registry&)>& all() {
+    static std::vector<void (*)(Registry&)> list;
+    return list;
+  }
+};
 
 }  // namespace conformance

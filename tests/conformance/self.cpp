@@ -148,8 +148,6 @@ void add_multi_head_attention(Registry& add) {
   });
 }
 
-}  // namespace
-
 void add_self(Registry& add) {
   add_scaled_dot_product_attention(add);
   add_varlen_attention(add);
@@ -159,5 +157,9 @@ void add_self(Registry& add) {
   add_relative_position_bias(add);
   add_kv_cache_attention(add);
 }
+
+const Adapters kSelf{add_self};
+
+}  // namespace
 
 }  // namespace conformance

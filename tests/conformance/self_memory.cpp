@@ -85,11 +85,13 @@ void add_compositions(Registry& add) {
       []<class C>(C& c) { run_titan(c, heed::MemoryAsLayer<Scalar<C>>{{.window_size = c.integer("window_size")}}); });
 }
 
-}  // namespace
-
 void add_self_memory(Registry& add) {
   add_neural_memory(add);
   add_compositions(add);
 }
+
+const Adapters kSelfMemory{add_self_memory};
+
+}  // namespace
 
 }  // namespace conformance

@@ -119,8 +119,6 @@ void add_single_head_self_attention(Registry& add) {
   });
 }
 
-}  // namespace
-
 void add_self_scans(Registry& add) {
   add_scan<heed::ElementwiseGatedAttention>(add, "elementwise_gated_attention");
   add_scan<heed::TaylorAttention>(add, "taylor_attention");
@@ -129,5 +127,9 @@ void add_self_scans(Registry& add) {
   add_single_head_self_attention(add);
   add_landmark_retrieval_attention(add);
 }
+
+const Adapters kSelfScans{add_self_scans};
+
+}  // namespace
 
 }  // namespace conformance

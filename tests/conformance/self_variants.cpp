@@ -183,8 +183,6 @@ void add_height_self_attention(Registry& add) {
   });
 }
 
-}  // namespace
-
 void add_self_variants(Registry& add) {
   add_projections(add);
   add_target(add);
@@ -193,5 +191,9 @@ void add_self_variants(Registry& add) {
   add_relative(add);
   add_height_self_attention(add);
 }
+
+const Adapters kSelfVariants{add_self_variants};
+
+}  // namespace
 
 }  // namespace conformance

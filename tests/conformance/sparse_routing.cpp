@@ -17,8 +17,10 @@ void add_block_sparse_attention(Registry& add) {
   });
 }
 
-}  // namespace
-
 void add_sparse_routing(Registry& add) { add_block_sparse_attention(add); }
+
+const Adapters kSparseRouting{add_sparse_routing};
+
+}  // namespace
 
 }  // namespace conformance
