@@ -28,6 +28,7 @@
 #include "heed/autodiff/maximum.hpp"
 #include "heed/autodiff/merge.hpp"
 #include "heed/autodiff/normalize.hpp"
+#include "heed/autodiff/phase_features.hpp"
 #include "heed/autodiff/pointwise.hpp"
 #include "heed/autodiff/record.hpp"
 #include "heed/autodiff/reduce.hpp"
