@@ -11,6 +11,7 @@
 #include "heed/autodiff/concat.hpp"
 #include "heed/autodiff/conv_2d.hpp"
 #include "heed/autodiff/conv_transpose_2d.hpp"
+#include "heed/autodiff/cosine_similarity.hpp"
 #include "heed/autodiff/cross_entropy.hpp"
 #include "heed/autodiff/decay_matrix.hpp"
 #include "heed/autodiff/depthwise_1d.hpp"

@@ -13,6 +13,7 @@
 #include "heed/channel/class_semantics_attention.hpp"
 #include "heed/channel/context_aware_module.hpp"
 #include "heed/channel/coordinate_attention.hpp"
+#include "heed/channel/cross_covariance_attention.hpp"
 #include "heed/channel/eca.hpp"
 #include "heed/channel/ela.hpp"
 #include "heed/channel/global_context.hpp"
@@ -27,4 +28,5 @@
 #include "heed/channel/spatial_gate.hpp"
 #include "heed/channel/squeeze_excitation.hpp"
 #include "heed/channel/task_channel_scaling.hpp"
+#include "heed/channel/transposed_attention.hpp"
 #include "heed/channel/triplet_attention.hpp"

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adapters for the attention over positions, channels and slots of mechanisms/channel.md.
 #include "heed/channel/channel_affinity_attention.hpp"
+#include "heed/channel/cross_covariance_attention.hpp"
 #include "heed/channel/position_attention.hpp"
+#include "heed/channel/transposed_attention.hpp"
 #include "registry.hpp"
 
 namespace conformance {
@@ -22,6 +24,15 @@ void add_channel_attention(Registry& add) {
   });
   add("channel_affinity_attention", []<class C>(C& c) {
     heed::ChannelAffinityAttention<Scalar<C>> op{{.inverted = c.flag("inverted")}};
+    run(c, op);
+  });
+  add("cross_covariance_attention", []<class C>(C& c) {
+    heed::CrossCovarianceAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads"), .eps = c.number("eps")}};
+    c.parameters(op);
+    c.out("out", op(c.in(rank<3>, "x")));
+  });
+  add("transposed_attention", []<class C>(C& c) {
+    heed::TransposedAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads"), .eps = c.number("eps")}};
     run(c, op);
   });
 }
