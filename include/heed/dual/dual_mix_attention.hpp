@@ -55,7 +55,8 @@ struct DualMixAttention {
     static_assert(kOperandRank<Z> == 3 && kOperandRank<P> == 4,
                   "heed::DualMixAttention: tokens are (B, T, C), x and pos (B, C, h, w)");
     require_map(kName, x_like);
-    const auto sizes = sizes_of(x_like), of_tokens = sizes_of(tokens_like);
+    const auto sizes = sizes_of(x_like);
+    const auto of_tokens = sizes_of(tokens_like);
     require_shape(kName, "pos", sizes_of(pos_like), sizes);
     require_shape(kName, "tokens", of_tokens, std::array<Index, 3>{sizes[0], of_tokens[1], sizes[1]});
     spatial_attn.check(kName, "spatial_attn.", sizes[1], sizes[1], options.num_heads);
