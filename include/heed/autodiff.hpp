@@ -6,6 +6,7 @@
 #include "heed/autodiff/attention.hpp"
 #include "heed/autodiff/band_product.hpp"
 #include "heed/autodiff/batch_norm.hpp"
+#include "heed/autodiff/bilinear_sample.hpp"
 #include "heed/autodiff/blend.hpp"
 #include "heed/autodiff/concat.hpp"
 #include "heed/autodiff/conv_2d.hpp"

@@ -7,5 +7,6 @@
 #include "heed/block/mlp.hpp"
 #include "heed/channel.hpp"
 #include "heed/core/safetensors.hpp"
+#include "heed/dual.hpp"
 #include "heed/self.hpp"
 #include "heed/sparse.hpp"

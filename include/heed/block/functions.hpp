@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Functions of elements for activate: log, inverse square root, floors, and tests for one value.
+// Functions of elements for activate: log, inverse square root, sine, floors, and tests for one value.
 #pragma once
 
 #include "heed/block/activation.hpp"
@@ -31,6 +31,42 @@ struct InverseSqrt {
   template <Real T>
   simd::Batch<T> derivative(simd::Batch<T> x) const {
     return simd::Batch<T>(T(-0.5)) * value<T>(x) / (x + simd::Batch<T>(T(eps)));
+  }
+};
+
+/// sin x.
+struct Sine {
+  template <Real T>
+  simd::Batch<T> value(simd::Batch<T> x) const {
+    return simd::sin<T>(x);
+  }
+  template <Real T>
+  simd::Batch<T> derivative(simd::Batch<T> x) const {
+    return simd::cos<T>(x);
+  }
+};
+
+/// cos x.
+struct Cosine {
+  template <Real T>
+  simd::Batch<T> value(simd::Batch<T> x) const {
+    return simd::cos<T>(x);
+  }
+  template <Real T>
+  simd::Batch<T> derivative(simd::Batch<T> x) const {
+    return -simd::sin<T>(x);
+  }
+};
+
+/// x where it is positive, e^x - 1 elsewhere. Source: Clevert et al. 2016.
+struct Elu {
+  template <Real T>
+  simd::Batch<T> value(simd::Batch<T> x) const {
+    return simd::select(x > simd::Batch<T>(T(0)), x, simd::exp<T>(x) - simd::Batch<T>(T(1)));
+  }
+  template <Real T>
+  simd::Batch<T> derivative(simd::Batch<T> x) const {
+    return simd::select(x > simd::Batch<T>(T(0)), simd::Batch<T>(T(1)), simd::exp<T>(x));
   }
 };
 
