@@ -23,6 +23,7 @@
 #include "heed/autodiff/landmark_retrieval.hpp"
 #include "heed/autodiff/linear.hpp"
 #include "heed/autodiff/linear_attention.hpp"
+#include "heed/autodiff/linear_scan.hpp"
 #include "heed/autodiff/masked_fill.hpp"
 #include "heed/autodiff/matmul.hpp"
 #include "heed/autodiff/max_pool.hpp"
