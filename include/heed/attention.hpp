@@ -7,6 +7,7 @@
 #include "heed/attention/cache/paged.hpp"
 #include "heed/attention/cache/ring.hpp"
 #include "heed/attention/heads.hpp"
+#include "heed/attention/mask/block_window.hpp"
 #include "heed/attention/mask/blocks.hpp"
 #include "heed/attention/mask/boolean.hpp"
 #include "heed/attention/mask/dense.hpp"
