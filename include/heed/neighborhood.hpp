@@ -8,6 +8,8 @@
 #include "heed/neighborhood/dual_attention_block.hpp"
 #include "heed/neighborhood/dual_scale_attention.hpp"
 #include "heed/neighborhood/dual_scope_attention.hpp"
+#include "heed/neighborhood/halo_attention.hpp"
 #include "heed/neighborhood/longformer_attention.hpp"
+#include "heed/neighborhood/neighborhood_attention.hpp"
 #include "heed/neighborhood/sliding_window_attention.hpp"
 #include "heed/neighborhood/window_attention.hpp"
