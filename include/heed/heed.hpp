@@ -8,5 +8,6 @@
 #include "heed/channel.hpp"
 #include "heed/core/safetensors.hpp"
 #include "heed/dual.hpp"
+#include "heed/neighborhood.hpp"
 #include "heed/self.hpp"
 #include "heed/sparse.hpp"
