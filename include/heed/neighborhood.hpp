@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attention to neighbours: windows, bands, blocks, lines of a grid, and large kernels.
+#pragma once
+
+#include "heed/neighborhood/boundary_guided_fusion.hpp"
+#include "heed/neighborhood/comprehensive_kernel_selection.hpp"
+#include "heed/neighborhood/dlkppm.hpp"
+#include "heed/neighborhood/large_kernel_attention.hpp"
+#include "heed/neighborhood/large_separable_kernel_attention.hpp"
+#include "heed/neighborhood/pag_fusion.hpp"
+#include "heed/neighborhood/sdlska.hpp"
+#include "heed/neighborhood/visual_attention.hpp"
+#include "heed/neighborhood/visual_attention_block.hpp"
