@@ -17,6 +17,7 @@
 #include "heed/attention/mask/standard.hpp"
 #include "heed/attention/mask/window_2d.hpp"
 #include "heed/attention/merge.hpp"
+#include "heed/attention/projected_attention.hpp"
 #include "heed/attention/score/modifier.hpp"
 #include "heed/attention/score/relative.hpp"
 #include "heed/attention/score/standard.hpp"

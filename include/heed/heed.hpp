@@ -4,6 +4,7 @@
 
 #include "heed/attention.hpp"
 #include "heed/autodiff.hpp"
+#include "heed/block/mlp.hpp"
 #include "heed/channel.hpp"
 #include "heed/core/safetensors.hpp"
 #include "heed/linear.hpp"
