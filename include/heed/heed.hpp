@@ -8,6 +8,7 @@
 #include "heed/channel.hpp"
 #include "heed/core/safetensors.hpp"
 #include "heed/dual.hpp"
+#include "heed/linear.hpp"
 #include "heed/neighborhood.hpp"
 #include "heed/self.hpp"
 #include "heed/sparse.hpp"

@@ -13,3 +13,15 @@
 #include "heed/neighborhood/neighborhood_attention.hpp"
 #include "heed/neighborhood/sliding_window_attention.hpp"
 #include "heed/neighborhood/window_attention.hpp"
+// Attention to neighbours: windows, bands, blocks, lines of a grid, and large kernels.
+#pragma once
+
+#include "heed/neighborhood/boundary_guided_fusion.hpp"
+#include "heed/neighborhood/comprehensive_kernel_selection.hpp"
+#include "heed/neighborhood/dlkppm.hpp"
+#include "heed/neighborhood/large_kernel_attention.hpp"
+#include "heed/neighborhood/large_separable_kernel_attention.hpp"
+#include "heed/neighborhood/pag_fusion.hpp"
+#include "heed/neighborhood/sdlska.hpp"
+#include "heed/neighborhood/visual_attention.hpp"
+#include "heed/neighborhood/visual_attention_block.hpp"

@@ -41,6 +41,7 @@ class Var {
   Var<T, Rank - 1> select(int axis, Index index) const requires(Rank > 1) { return part(value_.select(axis, index)); }
   Var<T, Rank + 1> split(int axis, Index inner) const { return part(value_.split(axis, inner)); }
   Var<T, Rank - 1> merge(int axis) const requires(Rank > 1) { return part(value_.merge(axis)); }
+  Var<T, Rank - 1> diagonal(int axis) const requires(Rank > 1) { return part(value_.diagonal(axis)); }
   template <int To>
   Var<T, To> promote() const {
     return part(value_.template promote<To>());

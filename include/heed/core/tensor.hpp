@@ -206,6 +206,20 @@ struct View {
     return result;
   }
 
+  /// Axes `axis` and `axis + 1`, of one size, as one: the elements at the same place of both, (B, N, N) to (B, N).
+  View<T, Rank - 1> diagonal(int axis) const requires(Rank > 1) {
+    require(size(axis) == size(axis + 1), "View::diagonal", "axes ", axis, " and ", axis + 1, " of a view of shape ",
+            shape_text(sizes), " must have one size");
+    View<T, Rank - 1> result;
+    result.data = data;
+    for (std::size_t a = 0, to = 0; a < std::size_t(Rank); ++a, ++to) {
+      result.sizes[to] = sizes[a];
+      result.strides[to] = strides[a];
+      if (a == std::size_t(axis)) result.strides[to] += strides[++a];
+    }
+    return result;
+  }
+
   /// Whether the elements lie one after the other in memory, in row-major order.
   bool is_contiguous() const {
     Index expected = 1;
