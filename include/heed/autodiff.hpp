@@ -26,6 +26,7 @@
 #include "heed/autodiff/max_pool.hpp"
 #include "heed/autodiff/maximum.hpp"
 #include "heed/autodiff/merge.hpp"
+#include "heed/autodiff/merge_routes.hpp"
 #include "heed/autodiff/normalize.hpp"
 #include "heed/autodiff/pointwise.hpp"
 #include "heed/autodiff/record.hpp"
