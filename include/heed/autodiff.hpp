@@ -34,6 +34,7 @@
 #include "heed/autodiff/relative_bias.hpp"
 #include "heed/autodiff/resample.hpp"
 #include "heed/autodiff/rotary.hpp"
+#include "heed/autodiff/scatter.hpp"
 #include "heed/autodiff/softmax.hpp"
 #include "heed/autodiff/softmax_scan.hpp"
 #include "heed/autodiff/tape.hpp"
