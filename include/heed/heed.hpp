@@ -10,5 +10,6 @@
 #include "heed/dual.hpp"
 #include "heed/linear.hpp"
 #include "heed/neighborhood.hpp"
+#include "heed/mixture_of_head.hpp"
 #include "heed/self.hpp"
 #include "heed/sparse.hpp"
