@@ -3,6 +3,7 @@
 #pragma once
 
 #include "heed/attention/normalizer/row_weights.hpp"
+#include "heed/core/parameters.hpp"
 
 namespace heed::inline HEED_ISA {
 
