@@ -6,5 +6,6 @@
 #include "heed/autodiff.hpp"
 #include "heed/channel.hpp"
 #include "heed/core/safetensors.hpp"
+#include "heed/cross.hpp"
 #include "heed/self.hpp"
 #include "heed/sparse.hpp"
