@@ -11,5 +11,6 @@
 #include "heed/linear.hpp"
 #include "heed/neighborhood.hpp"
 #include "heed/mixture_of_head.hpp"
+#include "heed/cross.hpp"
 #include "heed/self.hpp"
 #include "heed/sparse.hpp"
