@@ -44,6 +44,7 @@
 #include "heed/autodiff/row_weights.hpp"
 #include "heed/autodiff/softmax.hpp"
 #include "heed/autodiff/softmax_scan.hpp"
+#include "heed/autodiff/straight_through.hpp"
 #include "heed/autodiff/tape.hpp"
 #include "heed/autodiff/triangle.hpp"
 #include "heed/autodiff/unit_range.hpp"
