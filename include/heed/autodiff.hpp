@@ -33,6 +33,7 @@
 #include "heed/autodiff/merge_routes.hpp"
 #include "heed/autodiff/neighborhood.hpp"
 #include "heed/autodiff/normalize.hpp"
+#include "heed/autodiff/phase_features.hpp"
 #include "heed/autodiff/pointwise.hpp"
 #include "heed/autodiff/record.hpp"
 #include "heed/autodiff/reduce.hpp"
