@@ -5,6 +5,7 @@
 #ifndef EIGEN_USE_THREADS
 #define EIGEN_USE_THREADS
 #endif
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <initializer_list>
@@ -141,6 +142,17 @@ struct View {
     View result = *this;
     result.data += start * stride(axis);
     result.sizes[std::size_t(axis)] = length;
+    return result;
+  }
+
+  /// Elements first, first + step, first + 2 step, ... of one axis.
+  View stepped(int axis, Index first, Index step) const {
+    require(step > 0 && first >= 0, "View::stepped", "the first element must be 0 or more and the step 1 or more, got ",
+            first, " and ", step);
+    const Index length = std::max<Index>(0, size(axis) - first);
+    View result = slice(axis, std::min(first, size(axis)), length);
+    result.sizes[std::size_t(axis)] = (length + step - 1) / step;
+    result.strides[std::size_t(axis)] *= step;
     return result;
   }
 

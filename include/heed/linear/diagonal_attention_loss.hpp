@@ -10,7 +10,7 @@ namespace heed::inline HEED_ISA {
 
 namespace detail {
 /// (x - target)^2.
-struct SquaredDistance {
+struct SquaredDistanceFrom {
   double target = 0;
 
   template <Real T>
@@ -63,7 +63,7 @@ struct DiagonalAttentionLoss {
   template <class D, class X>
   static auto term(const D& device, const X& attention, Index map, double target) {
     const auto average = mean(device, view(attention).select(1, map).diagonal(2), {0, 1});
-    const auto distances = activate(device, detail::SquaredDistance{target}, view(average).merge(0).merge(0));
+    const auto distances = activate(device, detail::SquaredDistanceFrom{target}, view(average).merge(0).merge(0));
     return mean(device, distances, {0});
   }
 };

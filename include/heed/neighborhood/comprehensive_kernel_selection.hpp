@@ -24,8 +24,8 @@ struct SumOf {
 };
 
 /// a ca pa + b cb pb + c cc pc, of the operands a, b, c, ca, cb, cc, pa, pb, pc.
-struct GatedSum {
-  static constexpr std::string_view kName = "gated_sum";
+struct DoublyGatedSum {
+  static constexpr std::string_view kName = "comprehensive_kernel_selection";
   template <Real T, class... B>
   simd::Batch<T> value(B... x) const {
     const simd::Batch<T> all[]{x...};
@@ -104,7 +104,7 @@ struct ComprehensiveKernelSelection {
     const auto both = concat<1>(device, mean(device, all, {1}), max(device, all, {1}));
     const auto p = sigmoid(device, conv_2d(device, both, spatial_conv.weight, spatial_conv.bias, ConvOptions::same(7)));
     const auto of = [&](Index branch) { return view(p).slice(1, branch, 1); };
-    return pointwise(detail::GatedSum(), device, small_map, horizontal_map, vertical_map, c_s, c_h, c_v, of(0), of(1),
+    return pointwise(detail::DoublyGatedSum(), device, small_map, horizontal_map, vertical_map, c_s, c_h, c_v, of(0), of(1),
                      of(2));
   }
 

@@ -175,6 +175,16 @@ HEED_INLINE Batch<T> log1p(Batch<T> x) {
   return xsimd::log1p(x);
 }
 
+/// sin x and cos x within 2 units in the last place of 1 for |x| up to 8192; NaN for NaN and infinities.
+template <Real T>
+HEED_INLINE Batch<T> sin(Batch<T> x) {
+  return xsimd::sin(x);
+}
+template <Real T>
+HEED_INLINE Batch<T> cos(Batch<T> x) {
+  return xsimd::cos(x);
+}
+
 /// erf x within 2 units in the last place, 1 in double, which goes through the C library lane by lane; NaN for NaN.
 template <Real T>
 HEED_INLINE Batch<T> erf(Batch<T> x) {
