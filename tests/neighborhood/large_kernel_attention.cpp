@@ -36,9 +36,9 @@ TEST_CASE("large_kernel_attention: single taps shift by their dilation") {
   auto x = random_tensor<double, 4>({2, 3, 9, 17}, 1);
   heed::LargeKernelAttention<double> attend{
       {.dilation = 2}, only_tap(3, 3, 3, 2, 0), only_tap(3, 5, 5, 4, 3), identity(3)};
-  // One down and one left, then twice two down and two right.
+  // One down and one left, then four down and two right.
   Tensor<double, 4> shifted = attend(x);
-  CHECK(shifted(0, 0, 0, 0) == 0);  // its column is -1 after the first
+  CHECK(shifted(0, 0, 4, 0) == 0);  // of row 9, the first that is not there
   CHECK(std::abs(shifted(1, 2, 2, 5) - x(1, 2, 2, 5) * x(1, 2, 7, 6)) < 1e-15);
   attend.dw = only_tap(3, 1, 1, 0, 0);
   CHECK(error_of(attend(x), times_shifted(x, 4, 2)) < 1e-15);
