@@ -19,6 +19,7 @@
 #include "heed/autodiff/embedding.hpp"
 #include "heed/autodiff/entmax.hpp"
 #include "heed/autodiff/gather.hpp"
+#include "heed/autodiff/gathered.hpp"
 #include "heed/autodiff/group_norm.hpp"
 #include "heed/autodiff/landmark.hpp"
 #include "heed/autodiff/landmark_retrieval.hpp"
