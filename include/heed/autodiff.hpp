@@ -35,6 +35,7 @@
 #include "heed/autodiff/resample.hpp"
 #include "heed/autodiff/rotary.hpp"
 #include "heed/autodiff/row_weights.hpp"
+#include "heed/autodiff/segment_mean.hpp"
 #include "heed/autodiff/softmax.hpp"
 #include "heed/autodiff/softmax_scan.hpp"
 #include "heed/autodiff/tape.hpp"
