@@ -42,6 +42,7 @@
 #include "heed/autodiff/resample.hpp"
 #include "heed/autodiff/rotary.hpp"
 #include "heed/autodiff/row_weights.hpp"
+#include "heed/autodiff/segment_mean.hpp"
 #include "heed/autodiff/scatter.hpp"
 #include "heed/autodiff/selective_scan.hpp"
 #include "heed/autodiff/softmax.hpp"
