@@ -32,8 +32,8 @@ struct ProjectedAttention {
     const auto queries = q(device, parameter_with(query, key, value));
     const auto keys = k(device, parameter_with(key, query, value));
     const auto values = v(device, parameter_with(value, query, key));
-    const auto mixed = attend_heads(device, attend, split_heads(queries, heads), split_heads(keys, heads),
-                                    split_heads(values, heads));
+    const auto mixed =
+        attend_heads(device, attend, split_heads(queries, heads), split_heads(keys, heads), split_heads(values, heads));
     return out(device, mixed);
   }
 
@@ -41,8 +41,8 @@ struct ProjectedAttention {
   /// `width` to results of that width by keys and values of `key_width`, through a multiple of `heads` channels.
   void check(std::string_view where, const std::string& prefix, Index width, Index key_width, Index heads) const {
     const Index inner = q.weight.dimension(0);
-    require(heads > 0 && inner > 0 && inner % heads == 0, where, prefix, "q.weight must have a multiple of num_heads = ",
-            heads, " rows, got ", inner);
+    require(heads > 0 && inner > 0 && inner % heads == 0, where, prefix,
+            "q.weight must have a multiple of num_heads = ", heads, " rows, got ", inner);
     check_linear(where, prefix + "q", q, width, inner);
     check_linear(where, prefix + "k", k, key_width, inner);
     check_linear(where, prefix + "v", v, key_width, inner);
