@@ -2,7 +2,6 @@
 // Attention that gates or mixes feature maps along channels and positions.
 #pragma once
 
-#include "heed/block/softmax_axis.hpp"
 #include "heed/channel/aspp.hpp"
 #include "heed/channel/attention_map_gating.hpp"
 #include "heed/channel/attention_pool.hpp"

@@ -6,17 +6,19 @@
 
 namespace heed::inline HEED_ISA {
 
-/// log x; -infinity at 0, NaN below.
+/// log(x + eps); -infinity where that is 0, NaN below.
 ///
 /// Gradient: to x, as of all of these, by activate_backward.
 struct Log {
+  double eps = 0;
+
   template <Real T>
   simd::Batch<T> value(simd::Batch<T> x) const {
-    return simd::log<T>(x);
+    return simd::log<T>(x + simd::Batch<T>(T(eps)));
   }
   template <Real T>
   simd::Batch<T> derivative(simd::Batch<T> x) const {
-    return simd::Batch<T>(T(1)) / x;
+    return simd::Batch<T>(T(1)) / (x + simd::Batch<T>(T(eps)));
   }
 };
 
