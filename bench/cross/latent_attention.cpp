@@ -80,8 +80,9 @@ int main(int argc, char** argv) {
   for (const Index keys : {1024, 8192, 32768})
     for (const int threads : {1, 2})
       for (const bool absorbed : {true, false}) {
-        const std::string name = std::string(absorbed ? "absorbed" : "naive") + "/H=16 R=512 dr=64 M=" +
-                                 std::to_string(keys) + (threads > 1 ? " threads=" + std::to_string(threads) : "");
+        const std::string name = std::string(absorbed ? "absorbed" : "naive") +
+                                 "/H=16 R=512 dr=64 M=" + std::to_string(keys) +
+                                 (threads > 1 ? " threads=" + std::to_string(threads) : "");
         auto* registered = benchmark::RegisterBenchmark(
             name.c_str(), [=](benchmark::State& state) { decode(state, absorbed, keys, threads); });
         registered->Unit(benchmark::kMillisecond);

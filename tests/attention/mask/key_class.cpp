@@ -19,9 +19,8 @@ TEST_CASE("key_class: the keys of one class") {
                                      [&](Index b, Index, Index, Index j) { return classes(b, j) == 1; });
       CHECK(slack.some_but_none == 0);
       CHECK(slack.some_but_all == 0);
-      check_rule(
-          AnyRule(key_class(classes, 2) && causal()), shape,
-          [&, n = n, m = m](Index b, Index, Index i, Index j) { return classes(b, j) == 2 && j <= i + m - n; });
+      check_rule(AnyRule(key_class(classes, 2) && causal()), shape,
+                 [&, n = n, m = m](Index b, Index, Index i, Index j) { return classes(b, j) == 2 && j <= i + m - n; });
     }
 }
 
