@@ -2,6 +2,8 @@
 // Mlp: two linear layers with a function between them.
 #pragma once
 
+#include <string>
+
 #include "heed/block/activation.hpp"
 #include "heed/block/linear.hpp"
 
@@ -28,5 +30,13 @@ struct Mlp {
     return fc2(device, active);
   }
 };
+
+/// Throws heed::Error in the name of an operator unless its part `name` maps `in` channels to `out`.
+template <Storage T>
+void check_mlp(std::string_view where, const std::string& name, const Mlp<T>& layers, Index in, Index out) {
+  const Index hidden = layers.fc1.weight.dimension(0);
+  check_linear(where, name + ".fc1", layers.fc1, in, hidden);
+  check_linear(where, name + ".fc2", layers.fc2, hidden, out);
+}
 
 }  // namespace heed::inline HEED_ISA
