@@ -12,6 +12,5 @@
 #include "heed/linear.hpp"
 #include "heed/mixture_of_head.hpp"
 #include "heed/neighborhood.hpp"
-#include "heed/linear.hpp"
 #include "heed/self.hpp"
 #include "heed/sparse.hpp"
