@@ -7,15 +7,21 @@
 
 namespace heed::inline HEED_ISA {
 
-/// gather of a Var. The tape keeps a copy of the indices.
+/// gather of a Var into a variable that nothing has read yet. The tape keeps a copy of the indices.
 template <Device D, Recorded X, TensorLike I>
-X gather(const D& device, const X& x, const I& indices) {
+void gather(const D& device, const X& x, const I& indices, const X& out) {
   auto& tape = tape_of("gather", x);
   const auto kept = tape.keep(const_view(indices));
-  const X out = tape.template make<X::rank>(detail::gather_sizes<X::rank>(x.sizes(), kept));
   gather(DeviceRef(device), x.value(), kept, tape.written(out));
   tape.on_backward(
       out, [&tape, x, kept, out] { gather_backward(tape.device(), kept, tape.gradient(out), tape.accumulate(x)); });
+}
+/// The same into a new variable.
+template <Device D, Recorded X, TensorLike I>
+X gather(const D& device, const X& x, const I& indices) {
+  auto& tape = tape_of("gather", x);
+  const X out = tape.template make<X::rank>(detail::gather_sizes<X::rank>(x.sizes(), const_view(indices)));
+  gather(device, x, indices, out);
   return out;
 }
 template <Recorded X, TensorLike I>
