@@ -8,6 +8,7 @@
 #include "heed/attention/mask/extra_keys.hpp"
 #include "heed/attention/neighborhood/strips.hpp"
 #include "heed/kernel/elementwise.hpp"
+#include "heed/kernel/panel.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -70,9 +71,21 @@ class StripWork {
 
   void pack(const View<const T, 6>& grid, Index b, Index head, bool of_keys, T* rows) const {
     const Index width = grid.size(5);
-    for_runs(grid, b, head, of_keys, [&](Index row, Index pitch, const T* from, Index step, Index count) {
-      kernel::copy_rows<T>(from, step, grid.stride(5), count, width, rows + row * width, pitch * width);
+    const T* last = nullptr;
+    Index last_row = 0;
+    // One run is fetched while the one before it is copied: heads lie apart, and no hardware prefetcher follows them.
+    Index pitch = 0, step = 0, count = 0;
+    const auto copy = [&] {
+      kernel::copy_rows<T>(last, step, grid.stride(5), count, width, rows + last_row * width, pitch * width);
+    };
+    for_runs(grid, b, head, of_keys, [&](Index row, Index rows_apart, const T* from, Index stride, Index length) {
+      pitch = rows_apart, step = stride, count = length;
+      kernel::upcoming(from, step, count, width).fetch(0, count);
+      if (last) copy();
+      last = from;
+      last_row = row;
     });
+    if (last) copy();
   }
   /// Keys or values, the extra ones behind them.
   void pack(const View<const T, 6>& grid, const View<const T, 4>& extra, Index b, Index head, T* rows) const {
