@@ -21,11 +21,19 @@ struct CrossAttentionAggregate {
   };
 
   template <Operand X>
-  auto operator()(const X& x, const Inputs& inputs = {}) const {
+  auto operator()(const X& x) const {
+    return (*this)(DeviceRef(), x, Inputs());
+  }
+  template <Operand X>
+  auto operator()(const X& x, const Inputs& inputs) const {
     return (*this)(DeviceRef(), x, inputs);
   }
   template <Device D, Operand X>
-  auto operator()(const D& device, const X& x, const Inputs& inputs = {}) const {
+  auto operator()(const D& device, const X& x) const {
+    return (*this)(device, x, Inputs());
+  }
+  template <Device D, Operand X>
+  auto operator()(const D& device, const X& x, const Inputs& inputs) const {
     static_assert(kOperandRank<X> == 4, "heed::CrossAttentionAggregate: x is (L, H, I, T)");
     using T = OperandScalar<X>;
     constexpr std::string_view name = "cross_attention_aggregate";

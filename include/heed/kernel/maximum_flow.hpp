@@ -32,7 +32,10 @@ class FlowNetwork {
     double flow = 0;
     while (find_levels(source, sink)) {
       next_.assign(edges_of_.size(), 0);
-      while (const double more = push(source, sink, std::numeric_limits<double>::infinity())) flow += more;
+      for (double more = 1; more > 0;) {
+        more = push(source, sink, std::numeric_limits<double>::infinity());
+        flow += more;
+      }
     }
     return flow;
   }
