@@ -51,3 +51,4 @@
 #include "heed/autodiff/var.hpp"
 #include "heed/autodiff/weights.hpp"
 #include "heed/autodiff/window_mean.hpp"
+#include "heed/autodiff/window_mix.hpp"
