@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolution of each channel by itself, with the lanes along the width of the map.
+// Convolution of each channel by itself, with the lanes along the width of the map, or along the channels where those
+// are neighbours in memory.
 #pragma once
 
 #include "heed/kernel/convolution_transposed.hpp"
+#include "heed/kernel/depthwise_channels.hpp"
 #include "heed/kernel/elementwise.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -108,6 +110,9 @@ void depthwise(const D& device, const View<const UX, 4>& x, const T* weights, co
   constexpr Index w = simd::kLanes<T>, block = detail::kDepthwiseBatches * w;
   if (out.count() == 0) return;
   const Index planes = x.size(0) * x.size(1), multiplier = out.size(1) / x.size(1);
+  // Tokens as a map, or maps of one position.
+  if (x.stride(1) == 1 && out.stride(1) == 1 && multiplier == 1 && 2 * x.size(1) >= w)
+    return depthwise_channels<T>(device, x, weights, bias, kh, kw, steps, out);
   const detail::PaddedPlane padded(steps, kh, kw, out.size(2), out.size(3), block);
   const Index together = std::max<Index>(1, 8192 / padded.count());
   parallel_for(device, (planes + together - 1) / together, [&](Index unit) {
@@ -131,7 +136,11 @@ void depthwise(const D& device, const View<const UX, 4>& x, const T* weights, co
           const Index batches = std::min<Index>(detail::kDepthwiseBatches, (target.size(1) - j + w - 1) / w);
           Index i = 0;
           // Eight sums at a time hide the latency of the multiply-add.
-          if (batches > 2) {
+          if (batches == 1) {
+            for (; i + 8 <= target.size(0); i += 8) run.template operator()<8, 1>(i, j);
+            for (; i + 2 <= target.size(0); i += 2) run.template operator()<2, 1>(i, j);
+            for (; i < target.size(0); ++i) run.template operator()<1, 1>(i, j);
+          } else if (batches > 2) {
             for (; i + 2 <= target.size(0); i += 2) run.template operator()<2, 4>(i, j);
             for (; i < target.size(0); ++i) run.template operator()<1, 4>(i, j);
           } else {
