@@ -9,16 +9,19 @@
 
 namespace heed::inline HEED_ISA {
 
+/// Inputs that a call may have: views, whose tensors must outlive the call, and of a recorded one the recording.
+struct CrossAttentionAggregateInputs {
+  std::optional<View<const std::uint8_t, 1>> layer_mask = std::nullopt;  ///< (L)
+  std::optional<View<const std::uint8_t, 1>> head_mask = std::nullopt;   ///< (H)
+};
+
 /// out = the mean of the attention maps of the chosen layers and heads.
 ///
 /// x (L, H, I, T), attention weights; layer_mask (L) and head_mask (H) of std::uint8_t, all where they are left out;
 /// out (I, T). The best proxy of saliency is the mean over all heads and layers, or the later layers. Throws
 /// heed::Error for shapes that do not fit and where nothing is chosen. Source: Papi et al. 2025, a transcription.
 struct CrossAttentionAggregate {
-  struct Inputs {
-    std::optional<View<const std::uint8_t, 1>> layer_mask = std::nullopt;  ///< (L)
-    std::optional<View<const std::uint8_t, 1>> head_mask = std::nullopt;   ///< (H)
-  };
+  using Inputs = CrossAttentionAggregateInputs;
 
   template <Operand X>
   auto operator()(const X& x, const Inputs& inputs = {}) const {

@@ -32,7 +32,7 @@ class FlowNetwork {
     double flow = 0;
     while (find_levels(source, sink)) {
       next_.assign(edges_of_.size(), 0);
-      while (const double more = push(source, sink, std::numeric_limits<double>::infinity())) flow += more;
+      for (double more; (more = push(source, sink, std::numeric_limits<double>::infinity())) > 0;) flow += more;
     }
     return flow;
   }

@@ -46,6 +46,11 @@ auto attend_all(const D& device, const Q& q, const K& k, const V& v) {
 
 }  // namespace detail
 
+/// Inputs that a call may have: views, whose tensors must outlive the call, and of a recorded one the recording.
+struct LinearAttentionInputs {
+  std::optional<View<const std::uint8_t, 2>> key_mask = std::nullopt;  ///< (B, M)
+};
+
 /// out_i = sum_j w_ij v_j / (sum_j w_ij + eps) with w_ij = scale * phi(q_i) . phi(k_j), over all j or, causal, j <= i;
 /// without the normalizer the sum alone.
 ///
@@ -68,9 +73,7 @@ struct LinearAttention {
     double eps = 1e-6;
     double scale = 1;
   };
-  struct Inputs {
-    std::optional<View<const std::uint8_t, 2>> key_mask = std::nullopt;  ///< (B, M)
-  };
+  using Inputs = LinearAttentionInputs;
   /// Tensors, or variables where one of q, k and v is one.
   template <class X, class Z>
   struct Result {
