@@ -20,9 +20,9 @@ namespace heed::inline HEED_ISA {
 /// x (B, D, h, w), out (B, D, 2 (h / 2), 2 (w / 2)), rounded down, code (B 4 D (h / 4) (w / 4)); widths of the layers
 /// in, in between and out: D, 2 D, 2 D for enc1; 2 D, 4 D, 4 D for enc2; 4 D, 2 D, 2 D for dec2; 2 D, D, D for dec1, or
 /// any that fit each other. {enc1,enc2,dec2,dec1}.conv{1,2}.{weight,bias}, .bn{1,2}.{weight,bias,mean,var},
-/// {dec2,dec1}.up .weight (Ci, Co, 2, 2), .up.bias. Throws heed::Error for shapes that do not fit and maps of less than
-/// 4 rows or columns. Time O(B h w D^2). The same bits for any number of threads. Source: Sinha and Dolz 2020, the
-/// authors' code.
+/// {dec2,dec1}.up.weight (Ci, Co, 2, 2), {dec2,dec1}.up.bias. Throws heed::Error for shapes that do not fit and maps of
+/// less than 4 rows or columns. Time O(B h w D^2). The same bits for any number of threads. Source: Sinha and Dolz
+/// 2020, the authors' code.
 template <Real T>
 struct SemanticGuidance {
   /// Twice relu(BN(conv3x3)).

@@ -33,8 +33,8 @@ inline namespace HEED_ISA {
 /// electrode alone s = elu(conv1d) of stride 5 and padding 12, its mean over time through fc is a token. To both, pos
 /// is added where there is one, then EegTransformerBlocks.
 ///
-/// time.mix.weight (D, E), time.mix_bn (D), time.conv.weight (D, 1, K) with odd K (63), time.conv_bn (D); space.conv
-/// .weight (S, 1, 25), .bias (S), space.fc.weight (D, S), .bias; pos_time (P, D) and pos_space (E, D), or empty;
+/// time.mix.weight (D, E), time.mix_bn (D), time.conv.weight (D, 1, K) with odd K (63), time.conv_bn (D);
+/// space.conv.weight (S, 1, 25), space.fc.weight (D, S), both with a bias; pos_time (P, D), pos_space (E, D), or empty;
 /// time{i}.*, space{i}.* as EegTransformerBlock; pool.* as AttentionPool for kAttention; gate.weight (D, 2 D),
 /// gate.bias for kGate. D is the paper's emb_size (40). Throws heed::Error for shapes and options that do not fit and
 /// fewer samples than a patch. Time O(B (P^2 + E^2) D) a layer, beside the convolutions. The same bits for any number
