@@ -45,7 +45,7 @@ struct CosformerAttention {
     const auto features = [&](const auto& x) {
       Tensor<T, 2> theta(1, 1);
       theta(0, 0) = T(std::numbers::pi / (2 * longest));
-      const auto positive = activate(device, Relu(), x);
+      const auto positive = activate(device, Relu(), parameter_with(x, q, k, v));
       return phase_features(device, positive, constant_with(std::move(theta), q, k, v), 1);
     };
     const auto phi_q = features(q), phi_k = features(k);

@@ -100,13 +100,16 @@ struct LinearAttention {
   auto operator()(const D& device, const Q& q, const K& k, const V& v, const Inputs& in, const S& state_kv,
                   const Z& state_z) const {
     check(sizes_of(q), sizes_of(k), sizes_of(v), in, sizes_of(state_kv), sizes_of(state_z));
-    const auto queries = detail::linear_features(device, options.feature_map, q);
-    const auto keys = detail::linear_features(device, options.feature_map, k);
-    if (!in.key_mask) return run(device, queries, keys, v, state_kv, state_z);
+    // What stands beside a variable is recorded with it.
+    const auto with = [&](const auto& x) { return parameter_with(x, q, k, v, state_kv, state_z); };
+    const auto values = with(v);
+    const auto queries = detail::linear_features(device, options.feature_map, with(q));
+    const auto keys = detail::linear_features(device, options.feature_map, with(k));
+    if (!in.key_mask) return run(device, queries, keys, values, with(state_kv), with(state_z));
     const auto shown = in.key_mask->split(1, 1).split(1, 1).permute({0, 2, 1, 3});  // (B, 1, M, 1)
     const auto shown_keys = masked_fill(device, keys, shown, 0);
-    const auto shown_values = masked_fill(device, v, shown, 0);
-    return run(device, queries, shown_keys, shown_values, state_kv, state_z);
+    const auto shown_values = masked_fill(device, values, shown, 0);
+    return run(device, queries, shown_keys, shown_values, with(state_kv), with(state_z));
   }
 
  private:

@@ -51,7 +51,8 @@ struct PerformerAttention {
   template <Device D, Operand Q, Operand K, Operand V>
   auto operator()(const D& device, const Q& q, const K& k, const V& v) const {
     check(sizes_of(q), sizes_of(k), sizes_of(v));
-    const auto phi_q = features(device, q, {3}), phi_k = features(device, k, {2, 3});
+    const auto phi_q = features(device, parameter_with(q, q, k, v), {3});
+    const auto phi_k = features(device, parameter_with(k, q, k, v), {2, 3});
     if (!options.causal) {
       const auto [sums, weights] = detail::attend_all(device, phi_q, phi_k, v);
       return divide(device, sums, weights);

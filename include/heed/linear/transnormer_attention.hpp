@@ -72,7 +72,7 @@ struct TransnormerAttention {
   auto operator()(const D& device, const X& x, const Inputs& in, const S& state) const {
     check(sizes_of(x), in);
     const Index heads = options.num_heads, width = out.weight.dimension(1);
-    const auto packed = qkvu(device, x);
+    const auto packed = qkvu(device, parameter_with(x, x, state));
     const auto block = [&](Index i) { return view(packed).slice(2, i * width, width); };
     const auto queries = activate(device, Silu(), block(0)), keys = activate(device, Silu(), block(1));
     const auto attend = [&](const auto& values) {
