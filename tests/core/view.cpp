@@ -122,6 +122,19 @@ TEST_CASE("slice") {
   CHECK_THROWS_AS(view.slice(0, 1, -1), heed::Error);
 }
 
+TEST_CASE("stepped") {
+  Tensor<float, 1> values(7);
+  for (Index i = 0; i < 7; ++i) values(i) = float(i);
+  const auto view = heed::view(values);
+  CHECK(elements(view.stepped(0, 1, 3)) == std::vector<float>{1, 4});
+  CHECK(elements(view.stepped(0, 0, 3)) == std::vector<float>{0, 3, 6});
+  CHECK(elements(view.stepped(0, 6, 1)) == std::vector<float>{6});
+  CHECK(view.stepped(0, 7, 2).count() == 0);
+  CHECK(view.stepped(0, 9, 2).count() == 0);
+  CHECK_THROWS_WITH(view.stepped(0, 1, 0),
+                    "View::stepped: the first element must be 0 or more and the step 1 or more, got 1 and 0");
+}
+
 TEST_CASE("select and split refuse what is outside of the view") {
   auto x = counted(Tensor<float, 2>(3, 4));
   const auto view = heed::view(x);

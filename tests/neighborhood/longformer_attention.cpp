@@ -30,8 +30,8 @@ heed::LongformerAttention<float> make(Index channels, Index window, Index dilati
 TEST_CASE("longformer_attention: windows, global tokens that differ by batch, padding") {
   for (const auto& [tokens, window, dilation, density] :
        {std::tuple(Index(1), Index(2), Index(1), 0.0), {17, 0, 1, 0.2}, {40, 3, 2, 0.1}, {70, 40, 1, 0.0}}) {
-    const Index channels = 6, n = tokens;
-    const auto attend = make(channels, window, dilation);
+    const Index channels = 6, n = tokens, w = window, d = dilation;
+    const auto attend = make(channels, w, d);
     const auto x = random_tensor<float, 3>({3, n, channels}, 1);
     const auto global = heed::test::random_mask<2>({3, n}, 2, density);
     const auto padding = heed::test::random_mask<2>({3, n}, 3, 0.3);
@@ -39,7 +39,7 @@ TEST_CASE("longformer_attention: windows, global tokens that differ by batch, pa
 
     const auto want_of = [&](const auto& projections, bool all) {
       NaiveAttention naive;
-      naive.visible = [&, w = window, d = dilation](Index b, Index, Index i, Index j) {
+      naive.visible = [&](Index b, Index, Index i, Index j) {
         if (padding(b, j)) return false;
         return all || global(b, j) || ((j - i) % d == 0 && std::abs(j - i) <= w * d);
       };
