@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The selective scan beside a plain loop and beside nothing but its exponentials, one for each state and token.
-//   bench_scan_selective_scan            `speedup`: the loop's time over the scan's; `exps`: the scan's over exp's
+//   bench_scan_selective_scan    `speedup`: loop over scan; `exps`: scan over exp; both of a backward as well
 #include "heed/scan/selective_scan.hpp"
 
 #include <cmath>
