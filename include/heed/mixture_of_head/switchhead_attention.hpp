@@ -5,6 +5,7 @@
 #include "heed/attention/heads.hpp"
 #include "heed/block/activation.hpp"
 #include "heed/block/chosen_mask.hpp"
+#include "heed/block/concat.hpp"
 #include "heed/block/elementwise.hpp"
 #include "heed/block/linear.hpp"
 #include "heed/block/matmul.hpp"
