@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Routed attention against the dense engine at N = 4096, the choice of keys included: `keys` is the share of the dense
-// engine's pairs that are read, `times_dense` how many times faster that is. The bar: at a quarter of the keys or fewer,
-// at least 2.
+// engine's pairs that are read, `times_dense` how many times faster that is. The bar: at a quarter of the keys or
+// fewer, at least 2.
 //   bench_sparse_routed --benchmark_filter='moba'
 #include "against_dense.hpp"
 #include "heed/attention/heads.hpp"
@@ -105,8 +105,7 @@ void routing(benchmark::State& state) {
   op.centroids = random<3>({kHeads, 16, kWidth}, 4);
   bench::against_dense(
       state, 16.0 * 256 * 256 / (double(kTokens) * kTokens),
-      [&] { benchmark::DoNotOptimize(op(kDevice, in.q, in.v).out.data()); },
-      in.dense(heed::softmax_attention()));
+      [&] { benchmark::DoNotOptimize(op(kDevice, in.q, in.v).out.data()); }, in.dense(heed::softmax_attention()));
 }
 BENCHMARK(routing)->Unit(benchmark::kMillisecond);
 
@@ -116,8 +115,7 @@ void kmeans_routing(benchmark::State& state) {
   op.centroids = random<3>({kHeads, 16, kWidth}, 4);
   bench::against_dense(
       state, 16.0 * 256 * 256 / (double(kTokens) * kTokens),
-      [&] { benchmark::DoNotOptimize(op(kDevice, in.q, in.k, in.v).out.data()); },
-      in.dense(heed::softmax_attention()));
+      [&] { benchmark::DoNotOptimize(op(kDevice, in.q, in.k, in.v).out.data()); }, in.dense(heed::softmax_attention()));
 }
 BENCHMARK(kmeans_routing)->Unit(benchmark::kMillisecond);
 

@@ -21,8 +21,8 @@ TEST_CASE("moh_attention scales each head by its gate, and computes no other") {
     const auto gates = attend.gates("test", {4, shared, routed}, DeviceRef(), x).gates;
     const auto qkv = apply(attend.qkv, x);
     const auto part = [&](Index i) {
-      return heads_of(Tensor<double, 3>(qkv.slice(Eigen::array<Index, 3>{0, 0, i * 20},
-                                                  Eigen::array<Index, 3>{2, tokens, 20})), 4);
+      return heads_of(
+          Tensor<double, 3>(qkv.slice(Eigen::array<Index, 3>{0, 0, i * 20}, Eigen::array<Index, 3>{2, tokens, 20})), 4);
     };
     const auto heads = NaiveAttention()(part(0), part(1), part(2)).out;
     Tensor<double, 3> mixed(2, tokens, 20);
@@ -66,8 +66,8 @@ TEST_CASE("moh_llama_attention and routed_head_attention of all heads") {
   routed.router = random_tensor<float, 2>({2, 8}, 6, 0);  // even: gates of one half
   NaiveAttention naive;
   naive.visible = [](Index, Index, Index i, Index j) { return j <= i; };
-  const auto heads = naive(heads_of(apply(routed.q, x), 2), heads_of(apply(routed.k, x), 2),
-                           heads_of(apply(routed.v, x), 2)).out;
+  const auto heads =
+      naive(heads_of(apply(routed.q, x), 2), heads_of(apply(routed.k, x), 2), heads_of(apply(routed.v, x), 2)).out;
   Tensor<double, 3> mixed(1, tokens, 8);
   for (Index n = 0; n < tokens; ++n)
     for (Index c = 0; c < 8; ++c) mixed(0, n, c) = 0.5 * heads(0, c / 4, n, c % 4);

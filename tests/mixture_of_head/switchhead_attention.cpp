@@ -32,8 +32,8 @@ TEST_CASE("switchhead_attention with equal experts is its attention times the su
       }
   NaiveAttention naive;
   naive.visible = [](Index, Index, Index i, Index j) { return j <= i; };
-  const auto z = naive(heads_of(apply(attend.q, x), 2), heads_of(apply(attend.k, x), 2),
-                       heads_of(apply(values, x), 2)).out;
+  const auto z =
+      naive(heads_of(apply(attend.q, x), 2), heads_of(apply(attend.k, x), 2), heads_of(apply(values, x), 2)).out;
   Tensor<double, 3> flat(2, tokens, 8);
   for (Index b = 0; b < 2; ++b)
     for (Index n = 0; n < tokens; ++n)

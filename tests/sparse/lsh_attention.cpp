@@ -50,8 +50,7 @@ TEST_CASE("lsh_attention attends to the chunk of a token and to the one before i
           }
         }
         for (Index i = 0; i < tokens; ++i)
-          worst = std::max(worst,
-                           std::abs(out(b, i, 1) - values[std::size_t(i)] / sums[std::size_t(i)]));
+          worst = std::max(worst, std::abs(out(b, i, 1) - values[std::size_t(i)] / sums[std::size_t(i)]));
       }
       CHECK(worst < 1e-5);
     }

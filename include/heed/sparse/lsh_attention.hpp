@@ -15,19 +15,20 @@
 namespace heed::inline HEED_ISA {
 
 /// Reformer's attention with shared queries and keys. In each of R rounds tokens are hashed into nb = N / bucket_size
-/// buckets, the place of the largest of [y, -y] with y = qk rotations[:, r], and sorted by bucket, then by position. All
-/// R N are cut into chunks of bucket_size; a query attends to its chunk and the one before it, on the ring of all chunks.
+/// buckets, the place of the largest of [y, -y] with y = qk rotations[:, r], and sorted by bucket, then by position.
+/// All R N are cut into chunks of bucket_size; a query attends to its chunk and the one before it, on the ring of all
+/// chunks.
 ///
 ///   heed::LshAttention attend{{.bucket_size = 64, .causal = true}};
 ///   auto [y, buckets] = attend(qk, v, rotations);           // or attend(device, qk, v, rotations, {.input_mask = m})
 ///
-/// qk (B, N, D), v and y (B, N, Dv), rotations (D, R, nb / 2), Gaussian; buckets (B, R, N) int32, those of round r from r
-/// nb on. Scores are q . unit(k) / sqrt(D). Not attended: keys behind the query if causal, pairs of which
+/// qk (B, N, D), v and y (B, N, Dv), rotations (D, R, nb / 2), Gaussian; buckets (B, R, N) int32, those of round r from
+/// r nb on. Scores are q . unit(k) / sqrt(D). Not attended: keys behind the query if causal, pairs of which
 /// inputs.input_mask (B, N; 1 = keep) hides one, pairs of different buckets unless attend_across_buckets. A token meets
 /// itself with the score -5e4: only where there is no other. The rounds are merged by their log-sum-exps; a pair that
-/// meets in several rounds counts each time. No gradient to the rotations. N must be a multiple of 2 bucket_size. Throws
-/// heed::Error for that and for shapes that do not fit. Time O(R N 2 bucket_size D). The same bits for any number of
-/// threads. Source: Kitaev et al., ICLR 2020, Reformer; LSHAttention of lucidrains/reformer-pytorch.
+/// meets in several rounds counts each time. No gradient to the rotations. N must be a multiple of 2 bucket_size.
+/// Throws heed::Error for that and for shapes that do not fit. Time O(R N 2 bucket_size D). The same bits for any
+/// number of threads. Source: Kitaev et al., ICLR 2020, Reformer; LSHAttention of lucidrains/reformer-pytorch.
 struct LshAttention {
   struct Options {
     Index bucket_size = 64;  ///< 1 or more
@@ -64,8 +65,8 @@ struct LshAttention {
     const auto y = matmul(device, values_of(qk), const_view(turned).merge(1).template promote<3>());
     LshOrder order = lsh_order(device, const_view(y), rounds);
 
-    // Keys are the sorted tokens with the last chunk once more in front: the chunks of query s are then keys begin(s) ..
-    // begin(s) + 2 size - 1.
+    // Keys are the sorted tokens with the last chunk once more in front: the chunks of query s are then keys begin(s)
+    // .. begin(s) + 2 size - 1.
     const Index count = rounds * tokens;
     Tensor<std::int32_t, 2> key_token(batch, size + count);
     Tensor<std::int32_t, 3> q_place(batch, 1, count), k_place(batch, 1, size + count), ranges(2, 1, count);
@@ -91,10 +92,10 @@ struct LshAttention {
     const auto kept_ranges = keep(ranges);
     const auto kept_q = keep(q_place), kept_k = keep(k_place);
     const auto kept_qb = keep(q_bucket), kept_kb = keep(k_bucket);
-    const auto attention = softmax_attention(
-        fill_scores(const_view(kept_q), const_view(kept_k), options.causal, true),
-        key_ranges(const_view(kept_ranges).slice(0, 0, 1), const_view(kept_ranges).slice(0, 1, 1)) &&
-            when(!options.attend_across_buckets, segments(const_view(kept_qb), const_view(kept_kb))));
+    const auto attention =
+        softmax_attention(fill_scores(const_view(kept_q), const_view(kept_k), options.causal, true),
+                          key_ranges(const_view(kept_ranges).slice(0, 0, 1), const_view(kept_ranges).slice(0, 1, 1)) &&
+                              when(!options.attend_across_buckets, segments(const_view(kept_qb), const_view(kept_kb))));
 
     const auto one_head = [](const auto& x) { return view(x).split(0, 1); };
     auto&& space = intermediates<T>(kName, qk_like, v_like);
