@@ -9,7 +9,7 @@ using heed::Tensor;
 using heed::test::check_gradients;
 using heed::test::random_tensor;
 
-TEST_CASE("Gradients of log, inverse square root, floors and tests for a value") {
+TEST_CASE("Gradients of log, inverse square root, sine, ELU, floors and tests for a value") {
   auto x = random_tensor<double, 2>({3, 7}, 1);
   auto y = x;
   for (heed::Index i = 0; i < y.size(); ++i) y.data()[i] = std::abs(y.data()[i]) + 0.3;
@@ -22,12 +22,13 @@ TEST_CASE("Gradients of log, inverse square root, floors and tests for a value")
       y);
   check_gradients(
       [](auto&, const auto& v) {
-        return std::make_tuple(activate(heed::ZeroWhere{9}, v), activate(heed::Differs{9}, v));
+        return std::make_tuple(activate(heed::ZeroWhere{9}, v), activate(heed::Differs{9}, v),
+                               activate(heed::Sine(), v), activate(heed::Cosine(), v), activate(heed::Elu(), v));
       },
       x);
 }
 
-TEST_CASE("Values of log, inverse square root, floors and tests for a value") {
+TEST_CASE("Values of log, inverse square root, sine, ELU, floors and tests for a value") {
   Tensor<float, 1> x(3);
   x.setValues({4, 2, 0.25});
   CHECK(double(heed::activate(heed::Log(), x)(0)) == Approx(std::log(4.0)));
@@ -37,6 +38,12 @@ TEST_CASE("Values of log, inverse square root, floors and tests for a value") {
   CHECK(heed::activate(heed::ZeroWhere{2}, x)(2) == 0.25f);
   CHECK(heed::activate(heed::Differs{2}, x)(1) == 0);
   CHECK(heed::activate(heed::Differs{2}, x)(0) == 1);
+  CHECK(double(heed::activate(heed::Sine(), x)(1)) == Approx(std::sin(2.0)));
+  CHECK(double(heed::activate(heed::Cosine(), x)(0)) == Approx(std::cos(4.0)));
+  x.setValues({-4, 2, -200});
+  CHECK(double(heed::activate(heed::Elu(), x)(0)) == Approx(std::expm1(-4.0)));
+  CHECK(heed::activate(heed::Elu(), x)(1) == 2);
+  CHECK(heed::activate(heed::Elu(), x)(2) == -1);
 }
 
 TEST_CASE("Gradients of quotients") {

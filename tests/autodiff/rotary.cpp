@@ -53,6 +53,20 @@ TEST_CASE("Gradients of rotary embeddings of lower ranks and of other strides") 
       x);
 }
 
+TEST_CASE("Gradients of a rotation into a part of a variable") {
+  auto x = random_tensor<double, 4>({2, 3, 5, 6}, 1);
+  const auto at = positions(2, 5);
+  check_gradients(
+      [&](auto& tape, const auto& v) {
+        const auto out = tape.template make<4>({2, 3, 10, 6});
+        rotate(heed::DeviceRef(), v, at, heed::RotaryOptions(), out.slice(2, 5, 5));
+        rotate(heed::DeviceRef(), v.slice(3, 2, 4), at, heed::RotaryOptions(), out.slice(2, 0, 5).slice(3, 0, 4));
+        rotate(heed::DeviceRef(), v.slice(3, 0, 2), at, heed::RotaryOptions(), out.slice(2, 0, 5).slice(3, 4, 2));
+        return out;
+      },
+      x);
+}
+
 TEST_CASE("Positions may go when the rotation was recorded") {
   const auto x = random_tensor<double, 2>({3, 4}, 1), c = random_tensor<double, 2>({3, 4}, 2);
   const RotaryPositionEmbedding rope;

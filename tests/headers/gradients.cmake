@@ -12,7 +12,8 @@ file(GLOB_RECURSE headers RELATIVE "${root}" "${root}/block/*.hpp" "${root}/scan
 list(APPEND headers attention/merge.hpp attention/softmax_attention.hpp attention/weights.hpp)
 # Parts of the headers beside them, for no user.
 list(REMOVE_ITEM headers attention/cache/tokens.hpp attention/score/parameter.hpp attention/score/sums.hpp
-     scan/linear_attention_head.hpp)
+     scan/linear_attention_head.hpp scan/linear_scan_backward.hpp scan/linear_scan_chunk.hpp
+     scan/linear_scan_forward.hpp scan/selective_scan_lanes.hpp)
 
 foreach(header IN LISTS headers)
   file(STRINGS "${root}/${header}" gradient REGEX "^ *///( .*)? Gradient: .")

@@ -203,6 +203,26 @@ TEMPLATE_TEST_CASE("log, log1p and erf keep to their errors", "", float, double)
   CHECK(erf_error <= (std::same_as<T, float> ? 2 : 1));
 }
 
+TEMPLATE_TEST_CASE("sin and cos keep to their errors", "", float, double) {
+  using T = TestType;
+  double error = 0;
+  const auto of = [&](auto exact) {
+    return [&error, exact](T x, T y) {
+      const double e =
+          double(std::abs((long double)(y)-exact((long double)(x)))) / double(std::numeric_limits<T>::epsilon());
+      if (!(e <= error)) error = e;
+    };
+  };
+  const auto sin = [](simd::Batch<T> x) { return simd::sin<T>(x); };
+  const auto cos = [](simd::Batch<T> x) { return simd::cos<T>(x); };
+  over_interval<T>(T(-8192), T(8192), 100'000, sin, of([](long double x) { return std::sin(x); }));
+  over_interval<T>(T(-8192), T(8192), 100'000, cos, of([](long double x) { return std::cos(x); }));
+  over_interval<T>(T(-7), T(7), 100'000, sin, of([](long double x) { return std::sin(x); }));
+  CHECK(error <= 2);
+  CHECK(std::isnan(in_lane<T>(sin, kNaN<T>, 0)));
+  CHECK(std::isnan(in_lane<T>(cos, kInfinity<T>, 0)));
+}
+
 TEMPLATE_TEST_CASE("log, log1p and erf at the ends", "", float, double) {
   using T = TestType;
   const auto log = [](simd::Batch<T> x) { return simd::log<T>(x); };

@@ -21,4 +21,13 @@ auto attend_heads(const D& device, const SoftmaxAttention<Score, Rule>& attend, 
   return out;
 }
 
+/// The same of channels: q (B, N, H D), k (B, M, Hk D) and v (B, M, Hk Dv), cut into num_heads = H heads and, where it
+/// is given, num_kv_heads = Hk. Throws heed::Error where the channels are no multiple of the heads.
+template <Device D, class Score, class Rule, Operand Q, Operand K, Operand V>
+auto attend_heads(const D& device, const SoftmaxAttention<Score, Rule>& attend, Index num_heads, const Q& q, const K& k,
+                  const V& v, Index num_kv_heads = 0) {
+  const Index kv_heads = num_kv_heads == 0 ? num_heads : num_kv_heads;
+  return attend_heads(device, attend, split_heads(q, num_heads), split_heads(k, kv_heads), split_heads(v, kv_heads));
+}
+
 }  // namespace heed::inline HEED_ISA

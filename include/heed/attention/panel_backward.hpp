@@ -232,8 +232,8 @@ class PanelBackward {
       const int batches = int((std::min<Index>(width - c, kWidth) + kLanes - 1) / kLanes);
       kernel::with_batches(batches, [&]<int NV>() {
         kernel::detail::gemm_block<NV, T>(weights + s.place(), kWidth, s.rows,
-                                          rows + c * kWidth + s.first_batch * kLanes * kWidth, s.batches * kLanes, true,
-                                          sum + c, stride, kLanes);
+                                          rows + c * kWidth + s.first_batch * kLanes * kWidth, s.batches * kLanes,
+                                          {sum + c, stride}, sum + c, stride, kLanes);
       });
     }
   }

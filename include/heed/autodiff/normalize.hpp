@@ -7,20 +7,26 @@
 
 namespace heed::inline HEED_ISA {
 
-/// layer_norm where x, weight or bias is a Var; the others may be tensors, which are then parameters.
-template <Device D, Operand X, Operand W, Operand B>
-requires AnyRecorded<X, W, B>
-auto layer_norm(const D& device, const X& x_like, const W& weight_like, const B& bias_like, double eps = 1e-5) {
-  auto& tape = tape_of("layer_norm", x_like, weight_like, bias_like);
+/// layer_norm into a variable that nothing has read yet; tensors beside it are parameters.
+template <Device D, Operand X, Operand W, Operand B, Recorded O>
+void layer_norm(const D& device, const X& x_like, const W& weight_like, const B& bias_like, double eps, const O& out) {
+  auto& tape = tape_of("layer_norm", out);
   const auto x = tape.operand(x_like);
   const auto weight = tape.operand(weight_like);
   const auto bias = tape.operand(bias_like);
-  const auto out = tape.template make<kOperandRank<X>>(x.sizes());
   layer_norm(DeviceRef(device), x.value(), weight.value(), bias.value(), eps, tape.written(out));
   tape.on_backward(out, [&tape, x, weight, bias, eps, out] {
     layer_norm_backward(tape.device(), x.value(), weight.value(), eps, tape.gradient(out), tape.accumulate(x),
                         tape.accumulate(weight), tape.accumulate(bias));
   });
+}
+/// layer_norm where x, weight or bias is a Var; the others may be tensors, which are then parameters.
+template <Device D, Operand X, Operand W, Operand B>
+requires AnyRecorded<X, W, B>
+auto layer_norm(const D& device, const X& x_like, const W& weight_like, const B& bias_like, double eps = 1e-5) {
+  auto& tape = tape_of("layer_norm", x_like, weight_like, bias_like);
+  const auto out = tape.template make<kOperandRank<X>>(sizes_of(x_like));
+  layer_norm(device, x_like, weight_like, bias_like, eps, out);
   return out;
 }
 template <Operand X, Operand W, Operand B>
@@ -29,19 +35,25 @@ auto layer_norm(const X& x, const W& weight, const B& bias, double eps = 1e-5) {
   return layer_norm(DeviceRef(), x, weight, bias, eps);
 }
 
-/// rms_norm where x or weight is a Var; the other may be a tensor, which is then a parameter.
-template <Device D, Operand X, Operand W>
-requires AnyRecorded<X, W>
-auto rms_norm(const D& device, const X& x_like, const W& weight_like, double eps = 1e-6) {
-  auto& tape = tape_of("rms_norm", x_like, weight_like);
+/// rms_norm into a variable that nothing has read yet; tensors beside it are parameters.
+template <Device D, Operand X, Operand W, Recorded O>
+void rms_norm(const D& device, const X& x_like, const W& weight_like, double eps, const O& out) {
+  auto& tape = tape_of("rms_norm", out);
   const auto x = tape.operand(x_like);
   const auto weight = tape.operand(weight_like);
-  const auto out = tape.template make<kOperandRank<X>>(x.sizes());
   rms_norm(DeviceRef(device), x.value(), weight.value(), eps, tape.written(out));
   tape.on_backward(out, [&tape, x, weight, eps, out] {
     rms_norm_backward(tape.device(), x.value(), weight.value(), eps, tape.gradient(out), tape.accumulate(x),
                       tape.accumulate(weight));
   });
+}
+/// rms_norm where x or weight is a Var; the other may be a tensor, which is then a parameter.
+template <Device D, Operand X, Operand W>
+requires AnyRecorded<X, W>
+auto rms_norm(const D& device, const X& x_like, const W& weight_like, double eps = 1e-6) {
+  auto& tape = tape_of("rms_norm", x_like, weight_like);
+  const auto out = tape.template make<kOperandRank<X>>(sizes_of(x_like));
+  rms_norm(device, x_like, weight_like, eps, out);
   return out;
 }
 template <Operand X, Operand W>

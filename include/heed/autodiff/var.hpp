@@ -13,8 +13,8 @@ class Tape;
 
 /// A tensor on a heed::Tape: what blocks and operators are given in place of tensors, so that what they do is recorded.
 /// It refers to the tape, which must outlive it, and is copied at no cost. Until Tape::clear() it holds values, to
-/// which the views of its parts refer as well: taking parts (permute, slice, select, split, merge, promote, reshape) is
-/// as for heed::View, copies nothing and records nothing, and gradients come out in the right places.
+/// which the views of its parts refer as well: taking parts (permute, slice, stepped, select, split, merge, promote,
+/// reshape) is as for heed::View, copies nothing and records nothing, and gradients come out in the right places.
 template <Real T, int Rank>
 class Var {
  public:
@@ -37,9 +37,11 @@ class Var {
 
   Var permute(const std::array<int, Rank>& order) const { return part(value_.permute(order)); }
   Var slice(int axis, Index start, Index length) const { return part(value_.slice(axis, start, length)); }
+  Var stepped(int axis, Index first, Index step) const { return part(value_.stepped(axis, first, step)); }
   Var<T, Rank - 1> select(int axis, Index index) const requires(Rank > 1) { return part(value_.select(axis, index)); }
   Var<T, Rank + 1> split(int axis, Index inner) const { return part(value_.split(axis, inner)); }
   Var<T, Rank - 1> merge(int axis) const requires(Rank > 1) { return part(value_.merge(axis)); }
+  Var<T, Rank - 1> diagonal(int axis) const requires(Rank > 1) { return part(value_.diagonal(axis)); }
   template <int To>
   Var<T, To> promote() const {
     return part(value_.template promote<To>());

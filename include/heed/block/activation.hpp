@@ -20,6 +20,22 @@ concept ActivationFunction = requires(const F& f, simd::Batch<float> x, simd::Ba
   { f.template derivative<double>(y) } -> std::same_as<simd::Batch<double>>;
 };
 
+namespace detail {
+
+// Named, not lambdas: one for all shapes and kinds of tensor.
+template <Real T, class F>
+struct ActivationValue {
+  F f;
+  simd::Batch<T> operator()(simd::Batch<T> x) const { return f.template value<T>(x); }
+};
+template <Real T, class F>
+struct ActivationSlope {
+  F f;
+  simd::Batch<T> operator()(simd::Batch<T> x, simd::Batch<T> d) const { return f.template derivative<T>(x) * d; }
+};
+
+}  // namespace detail
+
 /// out = f(x), element by element: any rank, strides and storage; out has x's shape and type, and may be x. Throws
 /// heed::Error for shapes that do not fit. An element has the same bits wherever it stands and for any device.
 /// Gradient: to x, by activate_backward.
@@ -27,8 +43,7 @@ template <Device D, ActivationFunction F, TensorLike X, TensorLike O>
 void activate(const D& device, const F& f, const X& x, O&& out) {
   using T = Compute<ScalarOf<X>>;
   require_shape("activate", "out", view(out).sizes, const_view(x).sizes);
-  kernel::elementwise<kernel::Write::kAssign, T>(
-      device, [&](auto v) { return f.template value<T>(v); }, view(out), const_view(x));
+  kernel::elementwise<kernel::Write::kAssign, T>(device, detail::ActivationValue<T, F>{f}, view(out), const_view(x));
 }
 template <Device D, ActivationFunction F, TensorLike X>
 auto activate(const D& device, const F& f, const X& x) {
@@ -49,8 +64,8 @@ void activate_backward(const D& device, const F& f, const X& x, const G& d_out, 
   require_shape("activate_backward", "d_out", const_view(d_out).sizes, const_view(x).sizes);
   if (!sum.data) return;
   require_shape("activate_backward", "d_x", sum.sizes, const_view(x).sizes);
-  kernel::elementwise<kernel::Write::kAdd, T>(
-      device, [&](auto v, auto g) { return f.template derivative<T>(v) * g; }, sum, const_view(x), const_view(d_out));
+  kernel::elementwise<kernel::Write::kAdd, T>(device, detail::ActivationSlope<T, F>{f}, sum, const_view(x),
+                                              const_view(d_out));
 }
 
 /// max(x, 0); its derivative at 0 is 0.

@@ -87,6 +87,29 @@ struct Quotient {
 
 namespace detail {
 
+// Named, not lambdas: one for all shapes and kinds of tensor.
+template <class Operation>
+struct ValueOf {
+  template <class B>
+  B operator()(B x, B y) const {
+    return Operation::value(x, y);
+  }
+};
+template <class Operation>
+struct FirstGradientOf {
+  template <class B>
+  B operator()(B d, B x, B y) const {
+    return Operation::first(d, x, y);
+  }
+};
+template <class Operation>
+struct SecondGradientOf {
+  template <class B>
+  B operator()(B d, B x, B y) const {
+    return Operation::second(d, x, y);
+  }
+};
+
 template <class A, class B>
 inline constexpr int kJointRank = std::max(kOperandRank<A>, kOperandRank<B>);
 
@@ -132,7 +155,7 @@ void elementwise(Operation, const D& device, const A& a, const B& b, O&& out) {
   require(target.sizes == sizes, Operation::kName, "out must have shape ", shape_text(sizes), ", got ",
           shape_text(target.sizes));
   kernel::elementwise<kernel::Write::kAssign, T>(
-      device, [](auto x, auto y) { return Operation::value(x, y); }, target,
+      device, detail::ValueOf<Operation>(), target,
       detail::stretch<const ScalarOf<A>, kRankOf<A>, rank>(const_view(a), sizes),
       detail::stretch<const ScalarOf<B>, kRankOf<B>, rank>(const_view(b), sizes));
 }
@@ -152,13 +175,13 @@ void elementwise_backward(Operation, const D& device, const View<const T, RankA>
   const auto first = detail::stretch<const T, RankA, Rank>(a, d_out.sizes);
   const auto second = detail::stretch<const T, RankB, Rank>(b, d_out.sizes);
   if (d_a.data)
-    kernel::elementwise<kernel::Write::kAdd, T>(
-        device, [](auto d, auto x, auto y) { return Operation::first(d, x, y); },
-        detail::stretch<T, RankA, Rank>(d_a, d_out.sizes), d_out, first, second);
+    kernel::elementwise<kernel::Write::kAdd, T>(device, detail::FirstGradientOf<Operation>(),
+                                                detail::stretch<T, RankA, Rank>(d_a, d_out.sizes), d_out, first,
+                                                second);
   if (d_b.data)
-    kernel::elementwise<kernel::Write::kAdd, T>(
-        device, [](auto d, auto x, auto y) { return Operation::second(d, x, y); },
-        detail::stretch<T, RankB, Rank>(d_b, d_out.sizes), d_out, first, second);
+    kernel::elementwise<kernel::Write::kAdd, T>(device, detail::SecondGradientOf<Operation>(),
+                                                detail::stretch<T, RankB, Rank>(d_b, d_out.sizes), d_out, first,
+                                                second);
 }
 
 /// a + b, a - b, a * b and a / b with broadcasting, of tensors or variables: see elementwise.
@@ -216,8 +239,7 @@ void scale(const D& device, const X& x, double factor, O&& out) {
   const auto target = view(out);
   require(target.sizes == const_view(x).sizes, "scale", "out must have shape ", shape_text(const_view(x).sizes),
           ", got ", shape_text(target.sizes));
-  kernel::elementwise<write, T>(
-      device, [by = simd::Batch<T>(T(factor))](auto value) { return by * value; }, target, const_view(x));
+  kernel::elementwise<write, T>(device, kernel::Multiple<T>{T(factor)}, target, const_view(x));
 }
 template <Device D, TensorLike X>
 auto scale(const D& device, const X& x, double factor) {

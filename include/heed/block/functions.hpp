@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Functions of elements for activate: log, inverse square root, floors, and tests for one value.
+// Functions of elements for activate: log, inverse square root, sine, floors, shifts, and tests for one value.
 #pragma once
 
 #include "heed/block/activation.hpp"
 
 namespace heed::inline HEED_ISA {
 
-/// log x; -infinity at 0, NaN below.
+/// log(x + eps); -infinity where that is 0, NaN below.
 ///
 /// Gradient: to x, as of all of these, by activate_backward.
 struct Log {
+  double eps = 0;
+
   template <Real T>
   simd::Batch<T> value(simd::Batch<T> x) const {
-    return simd::log<T>(x);
+    return simd::log<T>(x + simd::Batch<T>(T(eps)));
   }
   template <Real T>
   simd::Batch<T> derivative(simd::Batch<T> x) const {
-    return simd::Batch<T>(T(1)) / x;
+    return simd::Batch<T>(T(1)) / (x + simd::Batch<T>(T(eps)));
   }
 };
 
@@ -31,6 +33,42 @@ struct InverseSqrt {
   template <Real T>
   simd::Batch<T> derivative(simd::Batch<T> x) const {
     return simd::Batch<T>(T(-0.5)) * value<T>(x) / (x + simd::Batch<T>(T(eps)));
+  }
+};
+
+/// sin x.
+struct Sine {
+  template <Real T>
+  simd::Batch<T> value(simd::Batch<T> x) const {
+    return simd::sin<T>(x);
+  }
+  template <Real T>
+  simd::Batch<T> derivative(simd::Batch<T> x) const {
+    return simd::cos<T>(x);
+  }
+};
+
+/// cos x.
+struct Cosine {
+  template <Real T>
+  simd::Batch<T> value(simd::Batch<T> x) const {
+    return simd::cos<T>(x);
+  }
+  template <Real T>
+  simd::Batch<T> derivative(simd::Batch<T> x) const {
+    return -simd::sin<T>(x);
+  }
+};
+
+/// x where it is positive, e^x - 1 elsewhere. Source: Clevert et al. 2016.
+struct Elu {
+  template <Real T>
+  simd::Batch<T> value(simd::Batch<T> x) const {
+    return simd::select(x > simd::Batch<T>(T(0)), x, simd::exp<T>(x) - simd::Batch<T>(T(1)));
+  }
+  template <Real T>
+  simd::Batch<T> derivative(simd::Batch<T> x) const {
+    return simd::select(x > simd::Batch<T>(T(0)), simd::Batch<T>(T(1)), simd::exp<T>(x));
   }
 };
 
@@ -73,6 +111,33 @@ struct Differs {
   template <Real T>
   simd::Batch<T> derivative(simd::Batch<T>) const {
     return simd::Batch<T>(T(0));
+  }
+};
+
+/// x + addend.
+struct AddConstant {
+  double addend = 0;
+
+  template <Real T>
+  simd::Batch<T> value(simd::Batch<T> x) const {
+    return x + simd::Batch<T>(T(addend));
+  }
+  template <Real T>
+  simd::Batch<T> derivative(simd::Batch<T>) const {
+    return simd::Batch<T>(T(1));
+  }
+};
+
+/// x + 1 for x > 0 and e^x elsewhere, elu(x) + 1: positive features of linear attention.
+struct EluPlusOne {
+  template <Real T>
+  simd::Batch<T> value(simd::Batch<T> x) const {
+    const simd::Batch<T> zero(T(0));
+    return simd::select(x > zero, x + simd::Batch<T>(T(1)), simd::exp<T>(x));
+  }
+  template <Real T>
+  simd::Batch<T> derivative(simd::Batch<T> x) const {
+    return simd::select(x > simd::Batch<T>(T(0)), simd::Batch<T>(T(1)), simd::exp<T>(x));
   }
 };
 

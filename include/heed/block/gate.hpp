@@ -45,6 +45,23 @@ struct ResidualProduct {
   }
 };
 
+/// x * factor + shift.
+struct MultiplyAdd {
+  static constexpr std::string_view kName = "multiply_add";
+  template <Real T>
+  simd::Batch<T> value(simd::Batch<T> x, simd::Batch<T> factor, simd::Batch<T> shift) const {
+    return simd::fma(x, factor, shift);
+  }
+  template <int Operand, Real T>
+  simd::Batch<T> gradient(simd::Batch<T> d, simd::Batch<T> x, simd::Batch<T> factor, simd::Batch<T>) const {
+    if constexpr (Operand == 2) {
+      return d;
+    } else {
+      return d * (Operand == 0 ? factor : x);
+    }
+  }
+};
+
 /// x * factor * ..., in one pass: factors (B, C, 1, 1), (B, 1, h, w), (B, C, h, 1), ... of x (B, C, h, w).
 /// Gradient: of the blocks that it is made of.
 template <Device D, Operand X, Operand... Factor>
@@ -56,6 +73,12 @@ auto gate(const D& device, const X& x, const Factor&... factor) {
 template <Device D, Operand X, Operand Factor>
 auto residual_gate(const D& device, const X& x, const Factor& factor) {
   return pointwise(ResidualProduct(), device, x, factor);
+}
+
+/// x * factor + shift, in one pass, each broadcast: gamma * f(x) + x, a weighted sum of maps, ...
+template <Device D, Operand X, Operand Factor, Operand Shift>
+auto multiply_add(const D& device, const X& x, const Factor& factor, const Shift& shift) {
+  return pointwise(MultiplyAdd(), device, x, factor, shift);
 }
 
 /// Throws heed::Error unless x (B, C, h, w) has positions.

@@ -18,4 +18,13 @@ auto split_heads(const X& x, Index heads) {
   return view(x).split(2, channels / heads).permute({0, 2, 1, 3});
 }
 
+/// A map (B, H D, h, w) as (B, H, N, D) with N = h w, positions row by row: as split_heads of its tokens. The rows of
+/// the map must follow each other in memory.
+/// Gradient: of the blocks that it is made of: that of a view, at the same place.
+template <Operand X>
+auto split_map_heads(const X& x, Index heads) {
+  static_assert(kOperandRank<X> == 4, "heed::split_map_heads: x is (B, H D, h, w)");
+  return split_heads(view(x).merge(2).permute({0, 2, 1}), heads);
+}
+
 }  // namespace heed::inline HEED_ISA

@@ -74,4 +74,17 @@ auto visible_or_all(const M& mask) {
   return out;
 }
 
+/// The masks of two sequences, (B, N) and (B, M), as that of one behind the other, (B, N + M). Throws heed::Error for
+/// two batch sizes.
+template <TensorLike A, TensorLike B>
+Tensor<std::uint8_t, 2> joined_mask(const A& a, const B& b) {
+  const auto first = const_view(a), second = const_view(b);
+  require(first.size(0) == second.size(0), "joined_mask", "masks of shapes ", shape_text(first.sizes), " and ",
+          shape_text(second.sizes), " must have one batch size");
+  Tensor<std::uint8_t, 2> joined(first.size(0), first.size(1) + second.size(1));
+  detail::copy_elements(first, view(joined).slice(1, 0, first.size(1)));
+  detail::copy_elements(second, view(joined).slice(1, first.size(1), second.size(1)));
+  return joined;
+}
+
 }  // namespace heed::inline HEED_ISA

@@ -44,7 +44,12 @@ template <kernel::Write write, class D, class UA, class UB, class UC, int Rank>
 void multiply_matrices(const D& device, const View<const UA, Rank>& a, const View<const UB, Rank>& b,
                        const View<UC, Rank>& c) {
   if constexpr (Rank == 2) {
-    kernel::gemm<write>(device, a, b.permute({1, 0}), View<const UB, 1>(), c);
+    // Written along memory: a result that lies by columns is made as its transpose, with the same sums.
+    if (c.stride(0) == 1 && c.stride(1) != 1) {
+      kernel::gemm<write>(device, b.permute({1, 0}), a, View<const UA, 1>(), c.permute({1, 0}));
+    } else {
+      kernel::gemm<write>(device, a, b.permute({1, 0}), View<const UB, 1>(), c);
+    }
   } else {
     const Index count = c.size(0);
     const auto one = [&](const auto& on, Index i) {

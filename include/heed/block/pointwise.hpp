@@ -8,6 +8,24 @@ namespace heed::inline HEED_ISA {
 
 namespace detail {
 
+// Named, not lambdas: one for all shapes and kinds of tensor.
+template <Real T, class F>
+struct PointwiseValue {
+  F f;
+  template <class... B>
+  simd::Batch<T> operator()(B... x) const {
+    return f.template value<T>(x...);
+  }
+};
+template <int Operand, Real T, class F>
+struct PointwiseGradient {
+  F f;
+  template <class... B>
+  simd::Batch<T> operator()(simd::Batch<T> d, B... x) const {
+    return f.template gradient<Operand, T>(d, x...);
+  }
+};
+
 template <Operand... X>
 auto pointwise_sizes(std::string_view where, const X&... x) {
   constexpr int rank = std::max({kOperandRank<X>...});
@@ -36,9 +54,8 @@ void pointwise_sum_into(const F& f, const D& device, const View<UO, Rank>& out,
                         const std::array<Index, std::size_t(Rank)>& sizes, const View<const U, Ranks>&... x) {
   using T = heed::Compute<UO>;
   std::fill_n(out.data, out.count(), UO(0));
-  kernel::elementwise<kernel::Write::kAdd, T>(
-      device, [&](auto... v) { return f.template value<T>(v...); }, out.broadcast(sizes, F::kName, "out"),
-      pointwise_stretch(x, sizes)...);
+  kernel::elementwise<kernel::Write::kAdd, T>(device, PointwiseValue<T, F>{f}, out.broadcast(sizes, F::kName, "out"),
+                                              pointwise_stretch(x, sizes)...);
 }
 
 }  // namespace detail
@@ -64,9 +81,8 @@ void pointwise_into(const F& f, const D& device, O&& out, const X&... x) {
   const auto target = view(out);
   const auto sizes = detail::pointwise_sizes(F::kName, x...);
   require_shape(F::kName, "out", target.sizes, sizes);
-  kernel::elementwise<kernel::Write::kAssign, T>(
-      device, [&](auto... v) { return f.template value<T>(v...); }, target,
-      detail::pointwise_stretch(const_view(x), sizes)...);
+  kernel::elementwise<kernel::Write::kAssign, T>(device, detail::PointwiseValue<T, F>{f}, target,
+                                                 detail::pointwise_stretch(const_view(x), sizes)...);
 }
 template <class F, Device D, TensorLike First, TensorLike... Rest>
 auto pointwise(const F& f, const D& device, const First& first, const Rest&... rest) {
@@ -84,9 +100,9 @@ void pointwise_backward(const F& f, const D& device, const View<const T, Rank>& 
                         const View<const T, Ranks>&... x) {
   const auto one = [&]<int I>(const auto& sum) {
     if (!sum.data) return;
-    kernel::elementwise<kernel::Write::kAdd, T>(
-        device, [&](auto d, auto... v) { return f.template gradient<I, T>(d, v...); },
-        detail::pointwise_stretch(sum, d_out.sizes), d_out, detail::pointwise_stretch(x, d_out.sizes)...);
+    kernel::elementwise<kernel::Write::kAdd, T>(device, detail::PointwiseGradient<I, T, F>{f},
+                                                detail::pointwise_stretch(sum, d_out.sizes), d_out,
+                                                detail::pointwise_stretch(x, d_out.sizes)...);
   };
   [&]<std::size_t... I>(std::index_sequence<I...>) { (one.template operator()<int(I)>(std::get<I>(d_x)), ...); }
   (std::index_sequence_for<DX...>());

@@ -2,6 +2,8 @@
 // Sums and means over axes.
 #pragma once
 
+#include <algorithm>
+
 #include "heed/core/operand.hpp"
 #include "heed/kernel/elementwise.hpp"
 
@@ -24,10 +26,9 @@ template <class D, class U, class UO, int Rank>
 void sum_into(const D& device, const View<const U, Rank>& x, double factor, const View<UO, Rank>& out) {
   using T = heed::Compute<U>;
   std::fill_n(out.data, out.count(), UO(0));
-  if (x.count() > 0)
-    kernel::elementwise<kernel::Write::kAdd, T>(
-        device, [factor](auto value) { return value * decltype(value)(T(factor)); },
-        out.broadcast(x.sizes, "sum", "out"), x);
+  if (x.count() > 0) kernel::copy<kernel::Write::kAdd>(device, x, out.broadcast(x.sizes, "sum", "out"));
+  if (factor != 1)
+    std::transform(out.data, out.data + out.count(), out.data, [&](UO total) { return UO(T(total) * T(factor)); });
 }
 
 }  // namespace detail
@@ -53,8 +54,8 @@ auto sum(const X& x, const int (&axes)[Count], double factor = 1) {
 template <Device D, Real T, int Rank>
 void sum_backward(const D& device, const View<const T, Rank>& d_out, double factor, const View<T, Rank>& d_x) {
   if (!d_x.data || d_x.count() == 0) return;
-  kernel::elementwise<kernel::Write::kAdd, T>(
-      device, [factor](auto d) { return d * decltype(d)(T(factor)); }, d_x, d_out.broadcast(d_x.sizes, "sum", "d_out"));
+  kernel::elementwise<kernel::Write::kAdd, T>(device, kernel::Multiple<T>{T(factor)}, d_x,
+                                              d_out.broadcast(d_x.sizes, "sum", "d_out"));
 }
 
 /// The mean over some axes, which stay with size 1: sum times 1 / the number of elements; over none it is NaN.

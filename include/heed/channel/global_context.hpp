@@ -9,27 +9,6 @@
 
 namespace heed::inline HEED_ISA {
 
-namespace detail {
-
-/// x * a + b
-struct ScaleAndShift {
-  static constexpr std::string_view kName = "global_context";
-  template <Real T>
-  simd::Batch<T> value(simd::Batch<T> x, simd::Batch<T> a, simd::Batch<T> b) const {
-    return simd::fma(x, a, b);
-  }
-  template <int Operand, Real T>
-  simd::Batch<T> gradient(simd::Batch<T> d, simd::Batch<T> x, simd::Batch<T> a, simd::Batch<T>) const {
-    if constexpr (Operand == 2) {
-      return d;
-    } else {
-      return d * (Operand == 0 ? a : x);
-    }
-  }
-};
-
-}  // namespace detail
-
 /// out = x * sigmoid(t_mul(c)) + t_add(c), each part only if its fusion is on; c = sum over all positions of p x with
 /// p = softmax over them of mask . x + mask.bias, or the mean of x; t(c) = fc2(relu(LN(fc1(c)))).
 ///
@@ -99,7 +78,7 @@ struct GlobalContext {
     const auto factor = sigmoid(device, logits);
     if (!options.channel_add) return multiply(device, x, factor);
     const auto shift = add(device, c);
-    return pointwise(detail::ScaleAndShift(), device, x, factor, shift);
+    return multiply_add(device, x, factor, shift);
   }
 
  private:

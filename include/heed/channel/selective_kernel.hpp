@@ -11,27 +11,6 @@
 
 namespace heed::inline HEED_ISA {
 
-namespace detail {
-
-/// sum + a * x
-struct WeightedTerm {
-  static constexpr std::string_view kName = "selective_kernel";
-  template <Real T>
-  simd::Batch<T> value(simd::Batch<T> x, simd::Batch<T> a, simd::Batch<T> sum) const {
-    return simd::fma(x, a, sum);
-  }
-  template <int Operand, Real T>
-  simd::Batch<T> gradient(simd::Batch<T> d, simd::Batch<T> x, simd::Batch<T> a, simd::Batch<T>) const {
-    if constexpr (Operand == 2) {
-      return d;
-    } else {
-      return d * (Operand == 0 ? a : x);
-    }
-  }
-};
-
-}  // namespace detail
-
 /// out = sum over branches i of a_i f_i; f_i = relu(BN_i(conv_i(x))), a = softmax over i of head_i(z) for each channel,
 /// z = relu(BN(fc(sum over i of the mean of each channel of f_i))).
 ///
@@ -98,7 +77,7 @@ struct SelectiveKernel {
 
     auto sum = multiply(device, maps[0], view(weights).slice(3, 0, 1));
     for (std::size_t i = 1; i < maps.size(); ++i)
-      sum = pointwise(detail::WeightedTerm(), device, maps[i], view(weights).slice(3, Index(i), 1), sum);
+      sum = multiply_add(device, maps[i], view(weights).slice(3, Index(i), 1), sum);
     return sum;
   }
 

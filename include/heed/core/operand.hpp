@@ -171,6 +171,16 @@ auto constant_with(P&& p, [[maybe_unused]] const X&... x) {
   }
 }
 
+/// The values of a tensor or variable as a constant: what is made of it has no gradient towards x.
+template <Operand X>
+auto detached(const X& x) {
+  if constexpr (Recorded<X>) {
+    return tape_of("detached", x).constant(x.value());
+  } else {
+    return const_view(x);
+  }
+}
+
 /// A copy in row-major order of indices or a mask, which lives as long as the recording where one of x... is a
 /// variable.
 template <TensorLike P, Operand... X>

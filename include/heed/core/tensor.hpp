@@ -5,6 +5,7 @@
 #ifndef EIGEN_USE_THREADS
 #define EIGEN_USE_THREADS
 #endif
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <initializer_list>
@@ -144,6 +145,17 @@ struct View {
     return result;
   }
 
+  /// Elements first, first + step, first + 2 step, ... of one axis.
+  View stepped(int axis, Index first, Index step) const {
+    require(step > 0 && first >= 0, "View::stepped", "the first element must be 0 or more and the step 1 or more, got ",
+            first, " and ", step);
+    const Index length = std::max<Index>(0, size(axis) - first);
+    View result = slice(axis, std::min(first, size(axis)), length);
+    result.sizes[std::size_t(axis)] = (length + step - 1) / step;
+    result.strides[std::size_t(axis)] *= step;
+    return result;
+  }
+
   /// The view without one axis, at a position of it.
   View<T, Rank - 1> select(int axis, Index index) const requires(Rank > 1) {
     require(index >= 0 && index < size(axis), "View::select", "index ", index, " is outside of axis ", axis,
@@ -190,6 +202,20 @@ struct View {
       ++a;
       result.sizes[to] *= sizes[a];
       if (sizes[a] != 1) result.strides[to] = strides[a];
+    }
+    return result;
+  }
+
+  /// Axes `axis` and `axis + 1`, of one size, as one: the elements at the same place of both, (B, N, N) to (B, N).
+  View<T, Rank - 1> diagonal(int axis) const requires(Rank > 1) {
+    require(size(axis) == size(axis + 1), "View::diagonal", "axes ", axis, " and ", axis + 1, " of a view of shape ",
+            shape_text(sizes), " must have one size");
+    View<T, Rank - 1> result;
+    result.data = data;
+    for (std::size_t a = 0, to = 0; a < std::size_t(Rank); ++a, ++to) {
+      result.sizes[to] = sizes[a];
+      result.strides[to] = strides[a];
+      if (a == std::size_t(axis)) result.strides[to] += strides[++a];
     }
     return result;
   }

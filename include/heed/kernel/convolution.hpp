@@ -112,16 +112,18 @@ void convolve(const D& device, const View<const UX, 4>& x, const T* weights, con
     if (add && !adds_in_place)
       for (Index r = 0; r < count; ++r)
         std::fill_n(sum + r * sum_stride, in_place ? lanes : padded_lanes, bias ? bias[row + r] : T(0));
-    detail::gemm_tile<T>(
-        weights + row * depth, depth, 1, count, lanes, depth, add, sum, sum_stride, last, [&](Index from, Index part) {
-          for (Index d = 0; d < part; ++d) {
-            const auto input = x.select(0, b).select(0, g * channels + (from + d) / taps.count);
-            T* const to = panel + d * width;
-            detail::gather_positions<T>(input, taps, (from + d) % taps.count, grid_width, first, lanes, to);
-            std::fill(to + lanes, to + padded_lanes, T(0));
-          }
-          return panel;
-        });
+    detail::gemm_tile<T>(weights + row * depth, depth, 1, count, lanes, depth,
+                         add ? detail::GemmStart<T>{sum, sum_stride} : detail::GemmStart<T>(), sum, sum_stride, last,
+                         [&](Index from, Index part) {
+                           for (Index d = 0; d < part; ++d) {
+                             const auto input = x.select(0, b).select(0, g * channels + (from + d) / taps.count);
+                             T* const to = panel + d * width;
+                             detail::gather_positions<T>(input, taps, (from + d) % taps.count, grid_width, first, lanes,
+                                                         to);
+                             std::fill(to + lanes, to + padded_lanes, T(0));
+                           }
+                           return panel;
+                         });
     if (in_place) return;
     for (Index r = 0; r < count; ++r)
       for (Index i = 0; i < lanes; ++i) {
@@ -169,7 +171,7 @@ void convolve_weights(const D& device, const View<const T, 4>& x, const View<con
         }
         rows_to_panel<T>(columns, part, 1, lanes, part, T(1), panel);
         const T* const a = d_out.at(b, row) + position * d_out.stride(3);
-        detail::gemm_tile<T>(a, d_out.stride(1), d_out.stride(3), count, lanes, part, true, sum, width, w,
+        detail::gemm_tile<T>(a, d_out.stride(1), d_out.stride(3), count, lanes, part, {sum, width}, sum, width, w,
                              [&](Index, Index) { return panel; });
       }
     for (Index r = 0; r < count; ++r)

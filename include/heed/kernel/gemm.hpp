@@ -21,27 +21,37 @@ inline constexpr Index kGemmDepth = 256;
 /// Rows that share one packed panel, at the most: packing costs about as much as the product with four of them.
 inline constexpr Index kGemmRows = 384;
 
-// sum(r, i) = sum over d of a(r, d) * panel[d][i], added to what is there if `add`, for NV batches of columns of which
-// the last has `last` columns in memory.
+/// What a product is added to: rows of the result itself, or one row (stride 0), the bias; nothing where `data` is
+/// null.
+template <Real T>
+struct GemmStart {
+  const T* data = nullptr;
+  Index stride = 0;
+};
+
+// sum(r, i) = start(r, i) + sum over d of a(r, d) * panel[d][i], for NV batches of columns of which the last has `last`
+// columns in memory.
 template <int NV, Real T>
-HEED_NOINLINE void gemm_block(const T* a, Index a_stride, Index rows, const T* panel, Index depth, bool add, T* sum,
-                              Index sum_stride, Index last) {
+HEED_NOINLINE void gemm_block(const T* a, Index a_stride, Index rows, const T* panel, Index depth, GemmStart<T> start,
+                              T* sum, Index sum_stride, Index last) {
   constexpr Index w = simd::kLanes<T>;
   for_row_blocks<kMicroRows<NV>>(rows, [&]<int R>(Index row) {
     Batch<T> acc[R][NV];
     clear<T>(acc);
     multiply<T>(a + row * a_stride, a_stride, 1, panel, depth, acc);
     T* to = sum + row * sum_stride;
+    const T* from = start.data ? start.data + row * start.stride : nullptr;
     const int full = last == w ? NV : NV - 1;
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) {
         T* address = to + r * sum_stride + v * w;
+        const T* old = from ? from + r * start.stride + v * w : nullptr;
         if (v < full) {
-          (add ? simd::load(address) + acc[r][v] : acc[r][v]).store_unaligned(address);
+          (old ? simd::load(old) + acc[r][v] : acc[r][v]).store_unaligned(address);
         } else {
-          simd::store_partial<T>(add ? simd::load_partial<T>(address, last) + acc[r][v] : acc[r][v], address, last);
+          simd::store_partial<T>(old ? simd::load_partial<T>(old, last) + acc[r][v] : acc[r][v], address, last);
         }
       }
     }
@@ -50,8 +60,8 @@ HEED_NOINLINE void gemm_block(const T* a, Index a_stride, Index rows, const T* p
 
 // The same over any depth and storage, kGemmDepth at a time. pack(first, count) returns the panel of those elements.
 template <Real T, class U, class Pack>
-void gemm_tile(const U* data, Index row_stride, Index inner_stride, Index rows, Index lanes, Index depth, bool add,
-               T* sum, Index sum_stride, Index last, Pack&& pack) {
+void gemm_tile(const U* data, Index row_stride, Index inner_stride, Index rows, Index lanes, Index depth,
+               GemmStart<T> start, T* sum, Index sum_stride, Index last, Pack&& pack) {
   constexpr Index w = simd::kLanes<T>;
   ScratchFrame frame;
   T* copy = nullptr;
@@ -68,9 +78,9 @@ void gemm_tile(const U* data, Index row_stride, Index inner_stride, Index rows, 
       a = copy;
       a_stride = part;
     }
-    with_batches(int((lanes + w - 1) / w), [&]<int NV>() {
-      gemm_block<NV, T>(a, a_stride, rows, panel, part, add || first > 0, sum, sum_stride, last);
-    });
+    with_batches(int((lanes + w - 1) / w),
+                 [&]<int NV>() { gemm_block<NV, T>(a, a_stride, rows, panel, part, start, sum, sum_stride, last); });
+    start = {sum, sum_stride};
   }
 }
 
@@ -102,12 +112,16 @@ void gemm_by_outputs(const D& device, const View<const UA, 2>& a, const View<con
       sum_stride = width;
       last = w;
     }
-    const bool adds_in_place = write == Write::kAdd && in_place;
-    const bool add = bias.data || depth == 0 || adds_in_place;
-    if (add && !adds_in_place)
-      for (Index r = 0; r < count; ++r)
-        for (Index i = 0; i < lanes; ++i) sum[r * sum_stride + i] = bias.data ? simd::widen<T>(bias(output + i)) : T(0);
-    gemm_tile<T>(a.at(row), a.stride(0), a.stride(1), count, lanes, depth, add, sum, sum_stride, last,
+    GemmStart<T> start;
+    if (write == Write::kAdd && in_place) start = {sum, sum_stride};
+    alignas(64) T first_row[width] = {};
+    if (bias.data) {
+      for (Index i = 0; i < lanes; ++i) first_row[i] = simd::widen<T>(bias(output + i));
+      start = {first_row, 0};
+    }
+    if (depth == 0 && !(write == Write::kAdd && in_place))
+      for (Index r = 0; r < count; ++r) std::copy_n(first_row, lanes, sum + r * sum_stride);
+    gemm_tile<T>(a.at(row), a.stride(0), a.stride(1), count, lanes, depth, start, sum, sum_stride, last,
                  [&](Index first, Index part) {
                    rows_to_panel<T>(b.at(output, first), b.stride(0), b.stride(1), lanes, part, T(1), panel);
                    return panel;
@@ -140,7 +154,8 @@ void gemm_by_tokens(const D& device, const View<const UA, 2>& a, const View<cons
     if (add)
       for (Index r = 0; r < count; ++r)
         std::fill_n(sum + r * width, width, bias.data ? simd::widen<T>(bias(output + r)) : T(0));
-    gemm_tile<T>(b.at(output), b.stride(0), b.stride(1), count, tokens, depth, add, sum, width, simd::kLanes<T>,
+    gemm_tile<T>(b.at(output), b.stride(0), b.stride(1), count, tokens, depth,
+                 add ? GemmStart<T>{sum, width} : GemmStart<T>(), sum, width, simd::kLanes<T>,
                  [&](Index first, Index) { return panel + first * width; });
     alignas(64) T ones[width];
     std::fill_n(ones, width, T(1));

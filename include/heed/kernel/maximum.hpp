@@ -29,22 +29,25 @@ void maximum(const D& device, const View<const U, Rank>& x, const View<UO, Rank>
   constexpr Index w = simd::kLanes<T>;
   constexpr T lowest = -std::numeric_limits<T>::infinity();
   if (x.count() == 0) return;
-  const detail::LoopNest<Rank, 2> loops(x.sizes, {out.strides, x.strides});
+  const detail::LoopNest loops(x.sizes, std::array{out.strides, x.strides});
   const Index size = loops.inner.size, to_stride = loops.inner.strides[0], stride = loops.inner.strides[1];
   const bool along_rows = to_stride == 0;
   const Index width = along_rows ? size : std::min(size, detail::kSumColumns);
-  const Index blocks = (size + width - 1) / width, cells = loops.kept_count * blocks;
-  const Index together = std::max<Index>(1, detail::kElementwiseGrain / (width * loops.reduced_count));
+  const Index blocks = (size + width - 1) / width, cells = loops.kept.size * blocks;
+  const Index together = std::max<Index>(1, detail::kElementwiseGrain / (width * loops.reduced.size));
   parallel_for(device, (cells + together - 1) / together, [&](Index unit) {
     for (Index cell = unit * together; cell < std::min(cells, (unit + 1) * together); ++cell) {
-      const auto at = loops.offsets(loops.kept, loops.kept_axes, cell / blocks);
+      detail::LoopNest::Offsets at{};
+      loops.advance(at, loops.kept, cell / blocks);
       const auto row = [&](Index r) {
-        return x.data + at[1] + (r == 0 ? 0 : loops.offsets(loops.reduced, loops.reduced_axes, r)[1]);
+        detail::LoopNest::Offsets to = at;
+        loops.advance(to, loops.reduced, r);
+        return x.data + to[1];
       };
       if (along_rows) {
         Batch most[4] = {Batch(lowest), Batch(lowest), Batch(lowest), Batch(lowest)};
         T rest = lowest;
-        for (Index r = 0; r < loops.reduced_count; ++r) {
+        for (Index r = 0; r < loops.reduced.size; ++r) {
           const U* const from = row(r);
           Index c = 0;
           if (stride == 1) {
@@ -65,7 +68,7 @@ void maximum(const D& device, const View<const U, Rank>& x, const View<UO, Rank>
         const Index first = cell % blocks * width, columns = std::min(width, size - first);
         alignas(64) T most[detail::kSumColumns];
         std::fill_n(most, detail::kSumColumns, lowest);
-        for (Index r = 0; r < loops.reduced_count; ++r) {
+        for (Index r = 0; r < loops.reduced.size; ++r) {
           const U* const from = row(r) + first * stride;
           for (Index c = 0; c < columns; c += w)
             larger<T>(simd::load_aligned(most + c), simd::load_strided<T>(from + c * stride, stride, columns - c))
@@ -85,25 +88,26 @@ template <Real T, class D, int Rank>
 void maximum_backward(const D& device, const View<const T, Rank>& x, const View<const T, Rank>& out,
                       const View<const T, Rank>& d_out, const View<T, Rank>& d_x) {
   if (x.count() == 0) return;
-  const detail::LoopNest<Rank, 4> loops(x.sizes, {out.strides, d_out.strides, x.strides, d_x.strides});
+  const detail::LoopNest loops(x.sizes, std::array{out.strides, d_out.strides, x.strides, d_x.strides});
   const auto& step = loops.inner.strides;
   const bool along_rows = step[0] == 0;
   const Index width = along_rows ? loops.inner.size : std::min(loops.inner.size, detail::kSumColumns);
-  const Index blocks = (loops.inner.size + width - 1) / width, cells = loops.kept_count * blocks;
-  const Index together = std::max<Index>(1, detail::kElementwiseGrain / (width * loops.reduced_count));
+  const Index blocks = (loops.inner.size + width - 1) / width, cells = loops.kept.size * blocks;
+  const Index together = std::max<Index>(1, detail::kElementwiseGrain / (width * loops.reduced.size));
   parallel_for(device, (cells + together - 1) / together, [&](Index unit) {
     for (Index cell = unit * together; cell < std::min(cells, (unit + 1) * together); ++cell) {
-      const auto at = loops.offsets(loops.kept, loops.kept_axes, cell / blocks);
+      detail::LoopNest::Offsets at{};
+      loops.advance(at, loops.kept, cell / blocks);
       const Index first = cell % blocks * width, columns = std::min(width, loops.inner.size - first);
       bool found[detail::kSumColumns] = {};
       Index missing = along_rows ? 1 : columns;
-      for (Index r = 0; r < loops.reduced_count && missing > 0; ++r) {
-        const auto more = loops.offsets(loops.reduced, loops.reduced_axes, r);
+      for (Index r = 0; r < loops.reduced.size && missing > 0; ++r) {
+        detail::LoopNest::Offsets to = at;
+        loops.advance(to, loops.reduced, r);
         for (Index c = 0; c < columns; ++c) {
           bool& done = found[along_rows ? 0 : c];
-          if (done || x.data[at[2] + more[2] + (first + c) * step[2]] != out.data[at[0] + (first + c) * step[0]])
-            continue;
-          d_x.data[at[3] + more[3] + (first + c) * step[3]] += d_out.data[at[1] + (first + c) * step[1]];
+          if (done || x.data[to[2] + (first + c) * step[2]] != out.data[at[0] + (first + c) * step[0]]) continue;
+          d_x.data[to[3] + (first + c) * step[3]] += d_out.data[at[1] + (first + c) * step[1]];
           done = true;
           if (--missing == 0) break;
         }

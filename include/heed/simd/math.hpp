@@ -103,6 +103,18 @@ HEED_INLINE Batch<double> exp2_nonpositive(Batch<double> t) {
 #endif
 }
 
+/// 2^t for any t, +infinity on overflow; all else as exp2_nonpositive.
+template <Real T>
+HEED_INLINE Batch<T> exp2(Batch<T> t) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+  return exp2_nonpositive(t);  // scalef knows about overflow
+#else
+  // 2^128 (double: 2^1024) has the bits of infinity; a smaller t gives at most 2^127 times a number from 1 to 2.
+  constexpr T beyond = T(std::numeric_limits<T>::max_exponent);
+  return exp2_nonpositive(-max_or_nan(Batch<T>(-beyond), -t));
+#endif
+}
+
 /// e^x within 3 units in the last place; 0 below the smallest normal number, +infinity on overflow, NaN for NaN.
 template <Real T>
 HEED_INLINE Batch<T> exp(Batch<T> x) {
@@ -161,6 +173,16 @@ HEED_INLINE Batch<T> log(Batch<T> x) {
 template <Real T>
 HEED_INLINE Batch<T> log1p(Batch<T> x) {
   return xsimd::log1p(x);
+}
+
+/// sin x and cos x within 2 units in the last place of 1 for |x| up to 8192; NaN for NaN and infinities.
+template <Real T>
+HEED_INLINE Batch<T> sin(Batch<T> x) {
+  return xsimd::sin(x);
+}
+template <Real T>
+HEED_INLINE Batch<T> cos(Batch<T> x) {
+  return xsimd::cos(x);
 }
 
 /// erf x within 2 units in the last place, 1 in double, which goes through the C library lane by lane; NaN for NaN.

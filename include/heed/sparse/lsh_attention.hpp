@@ -14,6 +14,11 @@
 
 namespace heed::inline HEED_ISA {
 
+/// Inputs that a call may have: views, whose tensors must outlive the call, and of a recorded one the recording.
+struct LshAttentionInputs {
+  View<const std::uint8_t, 2> input_mask = {};  ///< (B, N), or of null data for all
+};
+
 /// Reformer's attention with shared queries and keys. In each of R rounds tokens are hashed into nb = N / bucket_size
 /// buckets, the place of the largest of [y, -y] with y = qk rotations[:, r], and sorted by bucket, then by position.
 /// All R N are cut into chunks of bucket_size; a query attends to its chunk and the one before it, on the ring of all
@@ -35,9 +40,7 @@ struct LshAttention {
     bool causal = false;
     bool attend_across_buckets = true;
   };
-  struct Inputs {
-    View<const std::uint8_t, 2> input_mask = {};  ///< (B, N), or of null data for all
-  };
+  using Inputs = LshAttentionInputs;
   template <class Out>
   struct Result {
     Out out;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstring>
+#include <optional>
 
 #include "heed/attention/mask/rule.hpp"
 #include "heed/kernel/transpose.hpp"
@@ -147,6 +148,12 @@ struct KeyMask : VisibilityRuleBase {
 template <TensorLike X>
 KeyMask key_mask(X&& mask) {
   return {{}, detail::bytes_of(std::forward<X>(mask)).template promote<2>()};
+}
+
+/// key_mask of a mask (B, M) that a call may have; every key is visible without one. The mask is read when the
+/// attention runs.
+inline auto optional_key_mask(const std::optional<View<const std::uint8_t, 2>>& mask) {
+  return when(mask.has_value(), key_mask(mask.value_or(View<const std::uint8_t, 2>())));
 }
 
 }  // namespace heed::inline HEED_ISA
