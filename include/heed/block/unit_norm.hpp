@@ -2,6 +2,8 @@
 // unit_norm: rows of length 1.
 #pragma once
 
+#include <cmath>
+
 #include "heed/block/elementwise.hpp"
 #include "heed/block/normalize.hpp"
 

@@ -80,8 +80,20 @@ Index largest_indices(const T* row, Index width, Index k, std::int32_t* list, Ra
       last = {high, std::int32_t(i - 1)};
     } else {
       Index count = 0;
-      for (Index i = 0; i < width; ++i)
+      const simd::Batch<T> least(below), most(high);
+      Index i = 0;
+      const auto look = [&] {
         if (row[i] > below && row[i] <= high) spare[count++] = {row[i], std::int32_t(i)};
+      };
+      for (; i + w <= width;) {
+        const auto x = simd::load(row + i);
+        if (simd::any(x > least && x <= most)) {
+          for (const Index end = i + w; i < end; ++i) look();
+        } else {
+          i += w;
+        }
+      }
+      for (; i < width; ++i) look();
       std::nth_element(spare, spare + wanted - 1, spare + count, ranks_before<T>);
       last = spare[wanted - 1];
     }

@@ -14,9 +14,10 @@ namespace heed::inline HEED_ISA {
 ///   heed::MohAttention<float> attend{{.num_heads = 8, .shared_heads = 2, .routed_heads = 2}};
 ///   auto [y, load_balance_loss] = attend(x);                // or attend(device, x)
 ///
-/// x (B, N, C), out as x; q, k, v = rows of x qkv.weight^T + qkv.bias in this order, head by head. qkv.weight (3 H D, C),
-/// qkv.bias (3 H D) or empty, out.weight (C, H D), out.bias (C) or empty; q_norm and k_norm, layer norms over D with eps
-/// 1e-5, if qk_norm. load_balance_loss has one element, none for K = 0; training adds 0.01 times its mean over layers.
+/// x (B, N, C), out as x; q, k, v = rows of x qkv.weight^T + qkv.bias in this order, head by head. qkv.weight (3 H D,
+/// C), qkv.bias (3 H D) or empty, out.weight (C, H D), out.bias (C) or empty; q_norm and k_norm, layer norms over D
+/// with eps 1e-5, if qk_norm. load_balance_loss has one element, none for K = 0; training adds 0.01 times its mean over
+/// layers.
 ///
 /// A token meets only the keys of the heads whose gate is not 0: of E routed heads, K. The time is that of the
 /// projections, O(B N C H D), and of the attention of the used heads, O(B N^2 (S + K) D). Throws heed::Error for shapes
@@ -58,7 +59,9 @@ struct MohAttention {
     const auto& g = routing.gates;
     auto loss = std::move(routing.load_balance_loss);
     const auto packed = qkv(device, x);
-    const auto part = [&](Index i) { return split_heads(view(packed).slice(2, i * heads * width, heads * width), heads); };
+    const auto part = [&](Index i) {
+      return split_heads(view(packed).slice(2, i * heads * width, heads * width), heads);
+    };
     const Index tokens = sizes_of(x)[1];
     const Routes routes = route_heads(device, values_of(g), [&](Index) { return tokens; });
     const auto finish = [&](const auto& q, const auto& k) {
@@ -78,8 +81,8 @@ struct MohAttention {
 
   Index check(Index channels) const {
     const Index heads = options.num_heads;
-    require(heads > 0 && options.head_dim >= 0 && (options.head_dim > 0 || channels % heads == 0), kName, "C = ",
-            channels, " must be a multiple of num_heads = ", heads, ", or head_dim be given");
+    require(heads > 0 && options.head_dim >= 0 && (options.head_dim > 0 || channels % heads == 0), kName,
+            "C = ", channels, " must be a multiple of num_heads = ", heads, ", or head_dim be given");
     const Index width = options.head_dim > 0 ? options.head_dim : channels / heads;
     check_linear(kName, "qkv", qkv, channels, 3 * heads * width);
     check_linear(kName, "out", out, heads * width, channels);

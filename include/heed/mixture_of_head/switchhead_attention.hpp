@@ -2,9 +2,12 @@
 // switchhead_attention: few heads, whose value and output projections are mixtures of experts.
 #pragma once
 
+#include <cmath>
+
 #include "heed/attention/heads.hpp"
 #include "heed/block/activation.hpp"
 #include "heed/block/chosen_mask.hpp"
+#include "heed/block/concat.hpp"
 #include "heed/block/elementwise.hpp"
 #include "heed/block/linear.hpp"
 #include "heed/block/matmul.hpp"
@@ -14,8 +17,8 @@
 
 namespace heed::inline HEED_ISA {
 
-/// Causal rotary attention with a gate sigmoid(router_{h, e} . x_n) for each head and expert, kept for the top_k experts
-/// of each token and head:
+/// Causal rotary attention with a gate sigmoid(router_{h, e} . x_n) for each head and expert, kept for the top_k
+/// experts of each token and head:
 ///
 ///   v_{n, h} = sum over e of gate_v x_n V_{h, e},  z = softmax(q k^T / sqrt(D)) v,
 ///   out_n = sum over h and e of gate_out z_{n, h} O_{h, e}
@@ -26,10 +29,10 @@ namespace heed::inline HEED_ISA {
 /// x (B, N, C), out as x; q.weight and k.weight (H D, C). E > 1: v.weight (H E, C, D), out.weight (H E, D, C), which
 /// multiply from the right, v_router.weight and out_router.weight (H E, C), expert h E + e. E = 1: v.weight (H D, C),
 /// out.weight (C, H D), out_router.weight (H, C), the value not gated. No biases. The rotation is of the first
-/// floor(rotate_fraction D) channels, an even number. top_k is clamped to E, ties go to the lower expert; the choice has
-/// no gradient. Throws heed::Error for shapes and options that do not fit. Time O(B N^2 H D) for the attention, H maps
-/// in place of H E, and O(B N C H E D) for the projections: all experts are computed in one product each.
-/// Source: Csordas et al., NeurIPS 2024, SwitchHead; the authors' SwitchHeadRope.
+/// floor(rotate_fraction D) channels, an even number. top_k is clamped to E, ties go to the lower expert; the choice
+/// has no gradient. Throws heed::Error for shapes and options that do not fit. Time O(B N^2 H D) for the attention, H
+/// maps in place of H E, and O(B N C H E D) for the projections: all experts are computed in one product each. Source:
+/// Csordas et al., NeurIPS 2024, SwitchHead; the authors' SwitchHeadRope.
 template <Real T>
 struct SwitchHeadAttention {
   struct Options {
@@ -42,10 +45,10 @@ struct SwitchHeadAttention {
   };
 
   Options options = {};
-  Linear<T> q = {}, k = {};                                        ///< no biases
-  Tensor<T, 3> v_experts = {}, out_experts = {};                   ///< v.weight and out.weight for E > 1
-  Linear<T> v = {}, out = {};                                      ///< v.weight and out.weight for E = 1
-  Tensor<T, 2> v_router = {}, out_router = {};                     ///< v_router only for E > 1
+  Linear<T> q = {}, k = {};                       ///< no biases
+  Tensor<T, 3> v_experts = {}, out_experts = {};  ///< v.weight and out.weight for E > 1
+  Linear<T> v = {}, out = {};                     ///< v.weight and out.weight for E = 1
+  Tensor<T, 2> v_router = {}, out_router = {};    ///< v_router only for E > 1
 
   template <class F>
   void for_each_parameter(F&& f) {
@@ -105,9 +108,9 @@ struct SwitchHeadAttention {
     const auto z = attend(view(values).select(2, 0).split(0, tokens).permute({0, 2, 1, 3}));
     // The gates before the product, so that the sum over heads, experts and channels is one.
     const auto out_gates = used_experts(device, x, out_router);
-    const auto z_heads = view(z).merge(0).split(1, width).split(1, 1);         // (B N, H, 1, D)
+    const auto z_heads = view(z).merge(0).split(1, width).split(1, 1);  // (B N, H, 1, D)
     const auto gated = multiply(device, z_heads, view(out_gates).merge(0).split(2, 1));
-    const auto flat = view(gated).merge(1).merge(1);                           // (B N, H E D)
+    const auto flat = view(gated).merge(1).merge(1);  // (B N, H E D)
     const auto weight = parameter_with(out_experts, x).merge(0);
     const auto mixed = matmul(device, flat, weight);
     return contiguous(device, view(mixed).split(0, tokens > 0 ? tokens : 1).slice(0, 0, batch));

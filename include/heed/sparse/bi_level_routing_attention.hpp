@@ -2,6 +2,8 @@
 // bi_level_routing_attention: attention of the regions of a map to the regions that answer them best.
 #pragma once
 
+#include <cmath>
+
 #include "heed/attention/heads.hpp"
 #include "heed/attention/mask/blocks.hpp"
 #include "heed/block/chosen_mask.hpp"
@@ -27,14 +29,16 @@ enum class RegionPool { kIdentity, kAverage, kMax, kAdaptiveAverage, kAdaptiveMa
 ///
 /// x (B, h, w, C), out as x; route_index (B, n^2, top_k) int32, the best region first. (q, k, v) = x qkv.weight^T +
 /// qkv.bias, qkv.weight (2 Cq + C, C). With q_r and k_r the means of a region, A = scale q_r k_r^T; the regions of
-/// region i are the top_k largest of A_i, and its queries attend to their tokens, H heads, factor `scale`. out = (that +
-/// lepe(v)) out.weight^T + out.bias, lepe a depthwise convolution (C, 1, s, s) with zeros around the map, left out for
-/// kernel_size = 0, the projection for out_proj = false.
+/// region i are the top_k largest of A_i, and its queries attend to their tokens, H heads, factor `scale`. out = (that
+/// + lepe(v)) out.weight^T + out.bias, lepe a depthwise convolution (C, 1, s, s) with zeros around the map, left out
+/// for kernel_size = 0, the projection for out_proj = false.
 ///
-/// - kv_downsample pools the keys and values of each region, by windows of kv_downsample_ratio or to kv_per_win^2 cells.
+/// - kv_downsample pools the keys and values of each region, by windows of kv_downsample_ratio or to kv_per_win^2
+/// cells.
 /// - soft_routing multiplies keys and values by r, the softmax of the chosen A; with diff_routing r has a gradient, and
 ///   with that param_routing sends q_r and k_r through router.weight (Cq, Cq) and router.bias first.
-/// - auto_pad pads x by zeros to multiples of n_win; otherwise n_win must divide h and w. Padded positions are attended.
+/// - auto_pad pads x by zeros to multiples of n_win; otherwise n_win must divide h and w. Padded positions are
+/// attended.
 ///
 /// top_k is clamped to the regions; ties go to the lower region; the choice has no gradient. Throws heed::Error for
 /// shapes and options that do not fit. Time O(h w top_k h w / n^2 C) and O(n^4 C) for the routing: the keys of other
@@ -126,9 +130,7 @@ struct BiLevelRoutingAttention {
 
     const auto finish = [&](const auto& mixed) {  // (B, n^2, tokens, C)
       const auto grid = from_regions(device, mixed, n, rw);
-      const auto project = [&](const auto& y) {
-        return options.out_proj ? out(device, y) : contiguous(device, y);
-      };
+      const auto project = [&](const auto& y) { return options.out_proj ? out(device, y) : contiguous(device, y); };
       if (options.kernel_size == 0) return project(view(grid));
       const auto v_map = view(map).slice(3, 2 * qk, channels).permute({0, 3, 1, 2});
       const auto local =
@@ -196,8 +198,8 @@ struct BiLevelRoutingAttention {
     require(n > 0 && options.top_k > 0, kName, "n_win and top_k must be 1 or more, got ", n, " and ", options.top_k);
     require(x[1] > 0 && x[2] > 0 && (options.auto_pad || (x[1] % n == 0 && x[2] % n == 0)), kName, "n_win = ", n,
             " must divide a map of shape ", shape_text(x), ", unless auto_pad");
-    require(options.num_heads > 0 && channels % options.num_heads == 0 && qk % options.num_heads == 0, kName, "C = ",
-            channels, " and qk_dim = ", qk, " must be multiples of num_heads = ", options.num_heads);
+    require(options.num_heads > 0 && channels % options.num_heads == 0 && qk % options.num_heads == 0, kName,
+            "C = ", channels, " and qk_dim = ", qk, " must be multiples of num_heads = ", options.num_heads);
     check_linear(kName, "qkv", qkv, channels, 2 * qk + channels);
     if (options.out_proj) check_linear(kName, "out", out, channels, channels);
     if (options.param_routing) check_linear(kName, "router", router, qk, qk);

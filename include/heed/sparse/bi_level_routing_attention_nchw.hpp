@@ -2,6 +2,8 @@
 // bi_level_routing_attention_nchw: the authors' second form of it, for maps of any size.
 #pragma once
 
+#include <cmath>
+
 #include "heed/attention/heads.hpp"
 #include "heed/attention/mask/blocks.hpp"
 #include "heed/block/chosen_mask.hpp"
@@ -21,10 +23,10 @@ namespace heed::inline HEED_ISA {
 ///   auto y = attend(x);                                     // or attend(device, x)
 ///
 /// x (B, C, h, w), out as x; qkv.weight (3 C, C), qkv.bias (3 C) or empty, out.weight (C, C), out.bias (C) or empty,
-/// lepe.weight (C, 1, s, s) with s odd, lepe.bias (C) or empty. Regions of floor(h / n_win) x floor(w / n_win), ceil(h /
-/// that) x ceil(w / that) of them. They are compared by the product of their mean q and mean k, over the positions that
-/// exist. Beyond the map, keys and values are 0 and take part. out = (attention, with the factor `scale`, + lepe(v))
-/// out.weight^T + out.bias.
+/// lepe.weight (C, 1, s, s) with s odd, lepe.bias (C) or empty. Regions of floor(h / n_win) x floor(w / n_win), ceil(h
+/// / that) x ceil(w / that) of them. They are compared by the product of their mean q and mean k, over the positions
+/// that exist. Beyond the map, keys and values are 0 and take part. out = (attention, with the factor `scale`, +
+/// lepe(v)) out.weight^T + out.bias.
 ///
 /// top_k is clamped to the regions; ties go to the lower region; the choice has no gradient. Throws heed::Error for a
 /// map smaller than n_win and shapes and options that do not fit. Cost and threads as BiLevelRoutingAttention.
@@ -79,8 +81,7 @@ struct BiLevelRoutingAttentionNchw {
 
     const auto local = conv_2d(device, part(view(map), 2).permute({0, 3, 1, 2}), lepe.weight, lepe.bias,
                                ConvOptions::same(lepe.weight.dimension(2), channels));
-    const auto both =
-        add(device, view(grid).slice(1, 0, h).slice(2, 0, w), view(local).permute({0, 2, 3, 1}));
+    const auto both = add(device, view(grid).slice(1, 0, h).slice(2, 0, w), view(local).permute({0, 2, 3, 1}));
     const auto result = out(device, both);
     return contiguous(device, view(result).permute({0, 3, 1, 2}));
   }
@@ -94,8 +95,7 @@ struct BiLevelRoutingAttentionNchw {
                                    Index rw, Index across) {
     Tensor<T, 4> by_count(1, packed.size(1), 1, 1);
     for (Index r = 0; r < packed.size(1); ++r)
-      by_count(0, r, 0, 0) =
-          T(1) / T(std::min(rh, h - r / across * rh) * std::min(rw, w - r % across * rw));
+      by_count(0, r, 0, 0) = T(1) / T(std::min(rh, h - r / across * rh) * std::min(rw, w - r % across * rw));
     return multiply(device, sum(device, packed, {2}), by_count);
   }
 

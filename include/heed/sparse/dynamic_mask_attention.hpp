@@ -2,6 +2,9 @@
 // dynamic_mask_attention: a bias per key that also decides which keys are kept.
 #pragma once
 
+#include <cmath>
+#include <optional>
+
 #include "heed/attention/gathered.hpp"
 #include "heed/attention/schedule/key_choice.hpp"
 #include "heed/attention/schedule/live_keys.hpp"
@@ -22,9 +25,10 @@ namespace heed::inline HEED_ISA {
 /// bias (kRelu). With block_size s > 1 every run of s keys is then kept as a whole where more than half of it was, else
 /// dropped, and what is not allowed dropped again. A query that keeps no key gives 0. Ties go to the lower key; the
 /// choice has no gradient, the added bias has. A bias that is the same for all queries is the fast case: a key is then
-/// kept by one run of queries, and chunks of queries share their keys. Throws heed::Error for shapes and options that do not fit. Time O(B Hk N
-/// M) for the choice and O(B H N kept (D + Dv)): no other keys are read. The same bits for any number of threads.
-/// Source: Shi et al. 2025, Trainable Dynamic Mask Sparse Attention; mask.py of the authors' flash-dmattn.
+/// kept by one run of queries, and chunks of queries share their keys. Throws heed::Error for shapes and options that
+/// do not fit. Time O(B Hk N M) for the choice and O(B H N kept (D + Dv)): no other keys are read. The same bits for
+/// any number of threads. Source: Shi et al. 2025, Trainable Dynamic Mask Sparse Attention; mask.py of the authors'
+/// flash-dmattn.
 struct DynamicMaskAttention {
   struct Options {
     Index window_size = 2048;  ///< keys of a query, 1 or more; of kTopK
@@ -56,8 +60,8 @@ struct DynamicMaskAttention {
       return attend_live(device, q, k, v, bias, {.scale = scale});
     const auto lists = keys_by_bias(device, values_of(bias), sizes[2], options.mask_type, options.window_size,
                                     options.block_size, options.causal);
-    auto out = make_output<T, 4>(kName, {sizes[0], sizes[1], sizes[2], sizes_of(v)[3]}, q_like, k_like, v_like,
-                                 bias_like);
+    auto out =
+        make_output<T, 4>(kName, {sizes[0], sizes[1], sizes[2], sizes_of(v)[3]}, q_like, k_like, v_like, bias_like);
     if constexpr (AnyRecorded<Q, K, V, A>) {
       gathered_attention(device, q, k, v, const_view(lists), bias, scale, out);
     } else {
@@ -75,8 +79,8 @@ struct DynamicMaskAttention {
   auto attend_live(const D& device, const Q& q, const K& k, const V& v, const A& bias_like,
                    const SoftmaxOptions& softmax) const {
     const Index batch = sizes_of(q)[0], heads = sizes_of(q)[1], groups = sizes_of(k)[1], keys = sizes_of(k)[2];
-    const LiveKeys live = largest_so_far(device, values_of(bias_like).select(2, 0), sizes_of(q)[2],
-                                         options.window_size, options.causal);
+    const LiveKeys live =
+        largest_so_far(device, values_of(bias_like).select(2, 0), sizes_of(q)[2], options.window_size, options.causal);
     const Index places = live.key.dimension(2);
     Tensor<std::int32_t, 2> bias_place(batch, heads * places);  // in the biases of all groups
     for (Index i = 0; i < bias_place.size(); ++i) {
@@ -95,9 +99,8 @@ struct DynamicMaskAttention {
   }
 
   void check(const std::array<Index, 4>& q, const std::array<Index, 4>& k, const std::array<Index, 4>& bias) const {
-    require(k[0] == q[0] && k[1] > 0 && q[1] % k[1] == 0 && k[3] == q[3], kName,
-            "k must have shape (B, Hk, M, D) = (", q[0], ", Hk, M, ", q[3], ") with Hk dividing H = ", q[1], ", got ",
-            shape_text(k));
+    require(k[0] == q[0] && k[1] > 0 && q[1] % k[1] == 0 && k[3] == q[3], kName, "k must have shape (B, Hk, M, D) = (",
+            q[0], ", Hk, M, ", q[3], ") with Hk dividing H = ", q[1], ", got ", shape_text(k));
     require(bias[0] == k[0] && bias[1] == k[1] && (bias[2] == q[2] || bias[2] == 1) && bias[3] == k[2], kName,
             "attn_bias must have shape (B, Hk, N or 1, M) = (", k[0], ", ", k[1], ", ", q[2], " or 1, ", k[2],
             "), got ", shape_text(bias));

@@ -101,11 +101,18 @@ struct LshAttention {
                               when(!options.attend_across_buckets, segments(const_view(kept_qb), const_view(kept_kb))));
 
     const auto one_head = [](const auto& x) { return view(x).split(0, 1); };
-    const auto queries = gather(device, qk, order.token);
-    const auto keys = gather(device, unit_norm(device, qk), key_token);
-    const auto values = gather(device, v, key_token);
-    const auto [states, lses] = attention.with_lse(device, one_head(queries), one_head(keys), one_head(values));
-    auto merged = make_output<T, 3>(kName, {batch, tokens, sizes_of(v)[2]}, qk_like, v_like);
+    auto&& space = intermediates<T>(kName, qk_like, v_like);
+    const Index width = sizes[2], value_width = sizes_of(v)[2];
+    const auto queries = space.template make<3>({batch, count, width});
+    const auto keys = space.template make<3>({batch, size + count, width});
+    const auto values = space.template make<3>({batch, size + count, value_width});
+    const auto states = space.template make<4>({batch, 1, count, value_width});
+    const auto lses = space.template make<3>({batch, 1, count});
+    gather(device, qk, order.token, queries);
+    gather(device, unit_norm(device, qk), key_token, keys);
+    gather(device, v, key_token, values);
+    attention(device, one_head(queries), one_head(keys), one_head(values), into(states, lses));
+    auto merged = make_output<T, 3>(kName, {batch, tokens, value_width}, qk_like, v_like);
     if constexpr (AnyRecorded<Q, V>) {
       merge_routes(device, states, lses, const_view(order.place), one_head(merged));
     } else {

@@ -2,6 +2,9 @@
 // moba_attention: causal attention to the own block of keys and to the earlier ones that answer best.
 #pragma once
 
+#include <utility>
+#include <vector>
+
 #include "heed/attention/routed.hpp"
 #include "heed/attention/schedule/block_choice.hpp"
 #include "heed/block/block_mean.hpp"
@@ -17,9 +20,9 @@ namespace heed::inline HEED_ISA {
 ///
 /// q, k, v and out (T, H, D), sequences packed one after the other: sequence s is cu_seqlens[s] .. cu_seqlens[s + 1] -
 /// 1, int32, from 0 to T. With fewer earlier blocks than top_k - 1 all of them are seen. Ties go to the earlier block;
-/// the choice has no gradient. Throws heed::Error for shapes and options that do not fit. Time O(T H top_k block_size D)
-/// plus O(T H T / block_size D) for the choice. The same bits for any number of threads.
-/// Source: Lu et al. 2025, MoBA: Mixture of Block Attention for Long-Context LLMs; moba_naive of the authors' code.
+/// the choice has no gradient. Throws heed::Error for shapes and options that do not fit. Time O(T H top_k block_size
+/// D) plus O(T H T / block_size D) for the choice. The same bits for any number of threads. Source: Lu et al. 2025,
+/// MoBA: Mixture of Block Attention for Long-Context LLMs; moba_naive of the authors' code.
 struct MobaAttention {
   struct Options {
     Index block_size = 512;  ///< keys, 1 or more
@@ -57,8 +60,9 @@ struct MobaAttention {
       const auto scores =
           matmul(device, heads(values_of(q)).slice(2, begin, length), const_view(means).permute({0, 1, 3, 2}));
       const Index count = sizes_of(means)[2];
-      choose_earlier_blocks(device, const_view(scores), options.top_k - 1, [&](Index i) { return i / size; },
-                            view(mask).slice(2, begin, length).slice(3, blocks, count));
+      choose_earlier_blocks(
+          device, const_view(scores), options.top_k - 1, [&](Index i) { return i / size; },
+          view(mask).slice(2, begin, length).slice(3, blocks, count));
       blocks += count;
     }
     const Routes routes = route_blocks(device, const_view(mask), sizes_of(q)[1], [&](Index i, Index c) {

@@ -2,6 +2,9 @@
 // native_sparse_attention: compressed, selected and sliding attention, gated and summed.
 #pragma once
 
+#include <optional>
+#include <utility>
+
 #include "heed/attention/routed.hpp"
 #include "heed/attention/schedule/group_choice.hpp"
 #include "heed/attention/weights.hpp"

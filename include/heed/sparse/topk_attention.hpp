@@ -2,6 +2,9 @@
 // topk_attention: softmax attention over the largest scores of every query.
 #pragma once
 
+#include <cmath>
+#include <optional>
+
 #include "heed/attention/gathered.hpp"
 #include "heed/attention/schedule/key_choice.hpp"
 
@@ -13,11 +16,11 @@ namespace heed::inline HEED_ISA {
 ///   auto out = attend(q, k, v);                             // or attend(device, q, k, v)
 ///
 /// q (B, H, N, D), k (B, H, M, D), v and out (.., Dv), or k and v of fewer heads Hk. Causal is j <= i + M - N. All
-/// visible keys where they are fewer than top_k; a query that sees none gives 0. Ties go to the lower key; the choice has
-/// no gradient. Throws heed::Error for shapes and options that do not fit. All scores are computed, once, O(B H N M D),
-/// a band of queries at a time; only the chosen keys meet the exponential and the values, O(B H N top_k (D + Dv)). The
-/// same bits for any number of threads.
-/// Source: Gupta et al. 2021, Memory-efficient Transformers via Top-k Attention (transcription).
+/// visible keys where they are fewer than top_k; a query that sees none gives 0. Ties go to the lower key; the choice
+/// has no gradient. Throws heed::Error for shapes and options that do not fit. All scores are computed, once, O(B H N M
+/// D), a band of queries at a time; only the chosen keys meet the exponential and the values, O(B H N top_k (D + Dv)).
+/// The same bits for any number of threads. Source: Gupta et al. 2021, Memory-efficient Transformers via Top-k
+/// Attention (transcription).
 struct TopkAttention {
   struct Options {
     Index top_k = 64;  ///< 1 or more

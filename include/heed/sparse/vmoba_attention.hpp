@@ -2,6 +2,9 @@
 // vmoba_attention: attention of a video's tokens to the blocks of one, two or three dimensions that answer best.
 #pragma once
 
+#include <utility>
+#include <vector>
+
 #include "heed/attention/routed.hpp"
 #include "heed/attention/schedule/block_pools.hpp"
 #include "heed/block/block_mean.hpp"
@@ -15,10 +18,10 @@ namespace heed::inline HEED_ISA {
 ///   auto out = attend(q, k, v);                             // or attend(device, q, k, v)
 ///
 /// q, k, v and out (B, N, H, D), N = t h w tokens in (t, h, w) raster order. block_size: {c} for runs of floor(c h w)
-/// tokens, c frames, the last run possibly short; {ch, cw} for tiles of all frames; {ct, ch, cw} for tiles of ct frames;
-/// tiles must divide their axes. Scores s = q . mean key of a block, compared within pools: the blocks of one query and
-/// head (kQueryHead), all (block, query) of a head (kHeadGlobal), all of a sample (kOverall), or all (head, query) of a
-/// block (kBlock). In each pool
+/// tokens, c frames, the last run possibly short; {ch, cw} for tiles of all frames; {ct, ch, cw} for tiles of ct
+/// frames; tiles must divide their axes. Scores s = q . mean key of a block, compared within pools: the blocks of one
+/// query and head (kQueryHead), all (block, query) of a head (kHeadGlobal), all of a sample (kOverall), or all (head,
+/// query) of a block (kBlock). In each pool
 /// - kTopK takes the k largest after the own blocks, k = top_k (clamped to the blocks), top_k N or top_k N H;
 /// - kThreshold takes from g = (s - min) / (max - min), own blocks counting 0, the fewest of the largest entries that
 ///   bring the sum to max(0, threshold - own share) of the pool's total + 1e-6; at least one, all if they never do.

@@ -7,6 +7,7 @@
 
 #include "heed/core/device.hpp"
 #include "heed/core/tensor.hpp"
+#include "heed/kernel/largest.hpp"
 #include "heed/kernel/select_mass.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -41,6 +42,7 @@ class PoolChooser {
     const Index heads = scores_.size(0), tokens = scores_.size(1), blocks = scores_.size(2);
     switch (pools_.scope) {
       case BlockScope::kQueryHead:
+        if (pools_.select == BlockSelect::kTopK) return choose_of_row(pool / tokens, pool % tokens);
         return choose(pool / tokens, 1, pool % tokens, 1, 0, blocks, std::min(pools_.top_k, blocks));
       case BlockScope::kHeadGlobal:
         return choose(pool, 1, 0, tokens, 0, blocks, std::min(pools_.top_k, blocks) * tokens);
@@ -59,6 +61,19 @@ class PoolChooser {
   }
 
  private:
+  // The own block and the best of the others of one query.
+  void choose_of_row(Index head, Index place) {
+    const Index blocks = scores_.size(2), query = order_[std::size_t(place)];
+    row_.resize(std::size_t(blocks));
+    list_.resize(std::size_t(blocks));
+    spare_.resize(std::size_t(kernel::kLargestSpare));
+    for (Index c = 0; c < blocks; ++c) row_[std::size_t(c)] = scores_(head, query, c);
+    row_[std::size_t(place / size_)] = std::numeric_limits<T>::infinity();
+    const Index count =
+        kernel::largest_indices<T>(row_.data(), blocks, std::min(pools_.top_k, blocks), list_.data(), spare_.data());
+    for (Index s = 0; s < count; ++s) mask_(head, query, list_[std::size_t(s)]) = 1;
+  }
+
   void choose(Index head, Index heads, Index first, Index places, Index block, Index blocks, Index most) {
     const Index total = heads * places * blocks;
     entries_.resize(std::size_t(total));
@@ -117,14 +132,16 @@ class PoolChooser {
   BlockPools pools_;
   View<std::uint8_t, 3> mask_;
   std::vector<Index> order_;  // the query at each place
-  std::vector<kernel::Ranked<T>> entries_;
+  std::vector<kernel::Ranked<T>> entries_, spare_;
+  std::vector<T> row_;
+  std::vector<std::int32_t> list_;
 };
 
 }  // namespace detail
 
 /// A mask (B, H, N, blocks) of the blocks that each query reads: those that its pools choose, and always its own, which
-/// is floor(place(i) / size) of query i. scores (B, H, N, blocks), place (N) a permutation. Ties go to the lower (block,
-/// head, place). What the pools take is said in VmobaAttention. Time O(scores) in the mean.
+/// is floor(place(i) / size) of query i. scores (B, H, N, blocks), place (N) a permutation. Ties go to the lower
+/// (block, head, place). What the pools take is said in VmobaAttention. Time O(scores) in the mean.
 ///
 /// No gradient: the choice has none.
 template <Device D, Real T>
@@ -135,7 +152,7 @@ Tensor<std::uint8_t, 4> choose_from_pools(const D& device, const View<const T, 4
   Tensor<std::uint8_t, 4> mask(scores.size(0), heads, tokens, blocks);
   mask.setZero();
   using Chooser = detail::PoolChooser<T>;
-  const Index count = Chooser::count(pools.scope, heads, tokens, blocks), band = std::max<Index>(1, 256 / blocks);
+  const Index count = Chooser::count(pools.scope, heads, tokens, blocks), band = std::max<Index>(1, 16384 / blocks);
   const Index bands = (count + band - 1) / band;
   if (mask.size() == 0) return mask;
   parallel_for(device, scores.size(0) * bands, [&](Index unit) {

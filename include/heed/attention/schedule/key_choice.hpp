@@ -71,9 +71,9 @@ enum class BiasMask {
 };
 
 /// The keys that a bias keeps for each of N queries, ascending, -1 behind them: bias (B, Hk, N or 1, M), result (B, Hk,
-/// N, K), K the most that a query keeps. kTopK keeps the `size` largest visible ones, ties to the lower key. With blocks
-/// of s > 1 keys, a block is then kept as a whole where more than half of it was, else dropped, and what is not visible
-/// dropped again. Time O(B Hk N M).
+/// N, K), K the most that a query keeps. kTopK keeps the `size` largest visible ones, ties to the lower key. With
+/// blocks of s > 1 keys, a block is then kept as a whole where more than half of it was, else dropped, and what is not
+/// visible dropped again. Time O(B Hk N M).
 ///
 /// No gradient: the choice has none.
 template <Device D, Real T>
@@ -95,8 +95,7 @@ Tensor<std::int32_t, 4> keys_by_bias(const D& device, const View<const T, 4>& bi
     auto* const keep = frame.take<std::uint8_t>(keys);
     for (Index i = first; i < std::min(queries, first + kBand); ++i) {
       const Index seen = detail::visible_keys(i, queries, keys, causal);
-      const T* const row =
-          kernel::packed<T>(bias.at(b, h, bias.size(2) == 1 ? 0 : i), bias.stride(3), keys, copy);
+      const T* const row = kernel::packed<T>(bias.at(b, h, bias.size(2) == 1 ? 0 : i), bias.stride(3), keys, copy);
       if (lists_at_once) {
         detail::largest_list(row, seen, most, spare, lists.data() + ((b * heads + h) * queries + i) * most);
         continue;

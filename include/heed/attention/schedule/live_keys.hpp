@@ -52,9 +52,9 @@ struct LiveKeysRule : VisibilityRuleBase {
   }
 };
 
-/// For query i of N, the `size` keys of largest bias among all M, or if causal among the first i + M - N + 1: bias (B, Hk,
-/// M). As more keys come into sight, a key that was pushed out never returns, so that each is seen by one run of queries.
-/// Ties go to the lower key; -infinity and NaN are never seen. Time O(B Hk (M log size + places)).
+/// For query i of N, the `size` keys of largest bias among all M, or if causal among the first i + M - N + 1: bias (B,
+/// Hk, M). As more keys come into sight, a key that was pushed out never returns, so that each is seen by one run of
+/// queries. Ties go to the lower key; -infinity and NaN are never seen. Time O(B Hk (M log size + places)).
 ///
 /// No gradient: the choice has none.
 template <Device D, class T>
@@ -92,7 +92,8 @@ LiveKeys largest_so_far(const D& device, const View<const T, 3>& bias, Index que
       std::push_heap(heap.begin(), heap.end(), kernel::ranks_before<T>);
     }
     for (Index chunk = 0; chunk < chunks; ++chunk)
-      for (Index j = 0; j < keys; ++j) counts[std::size_t(unit * chunks + chunk)] += touches(first + std::size_t(j), chunk);
+      for (Index j = 0; j < keys; ++j)
+        counts[std::size_t(unit * chunks + chunk)] += touches(first + std::size_t(j), chunk);
   });
   for (const Index count : counts) live.keys = std::max(live.keys, count);
   for (auto* tensor : {&live.key, &live.from, &live.until}) tensor->resize(batch, heads, chunks * live.keys);

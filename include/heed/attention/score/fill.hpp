@@ -2,6 +2,8 @@
 // Scores replaced by constants where a pair is not meant to attend, as code does that has no hidden keys.
 #pragma once
 
+#include <limits>
+
 #include "heed/attention/score/modifier.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -13,8 +15,8 @@ struct FilledScores : ScoreModifierBase {
   /// key of kNoToken is always allowed.
   static constexpr std::int32_t kNoToken = std::numeric_limits<std::int32_t>::min();
   View<const std::int32_t, 3> queries, keys;
-  bool causal = false;              ///< keys behind the query are not allowed
-  bool self = false;                ///< whether self_fill applies
+  bool causal = false;  ///< keys behind the query are not allowed
+  bool self = false;    ///< whether self_fill applies
   double fill = -1e30, self_fill = -5e4;
   static constexpr bool kMayHide = false;
 
@@ -57,8 +59,13 @@ struct FilledScores : ScoreModifierBase {
 template <TensorLike Q, TensorLike K>
 FilledScores fill_scores(Q&& query_positions, K&& key_positions, bool causal, bool self, double fill = -1e30,
                          double self_fill = -5e4) {
-  return {{}, detail::kept_view(std::forward<Q>(query_positions)), detail::kept_view(std::forward<K>(key_positions)),
-          causal, self, fill, self_fill};
+  return {{},
+          detail::kept_view(std::forward<Q>(query_positions)),
+          detail::kept_view(std::forward<K>(key_positions)),
+          causal,
+          self,
+          fill,
+          self_fill};
 }
 
 }  // namespace heed::inline HEED_ISA
