@@ -44,4 +44,14 @@ TEST_CASE("mixed_modal_attention of text alone is causal, of images alone is not
   const Tensor<float, 4> after = attend(q, k, v, visual);
   for (Index i = 0; i < 5; ++i) CHECK((before(0, 0, i, 0) != after(0, 0, i, 0)) == (i == 0 || i >= 2));
   CHECK_THROWS_AS(attend(q, k, v, Tensor<std::uint8_t, 2>(1, 4)), heed::Error);
+  Tensor<std::int32_t, 1> prefix(1);
+  prefix(0) = 3;
+  const Tensor<float, 4> whole = attend(q, k, v, prefix);
+  v(0, 0, 2, 0) += 1;
+  v(0, 0, 3, 0) += 1;
+  const Tensor<float, 4> moved = attend(q, k, v, prefix);
+  for (Index i = 0; i < 5; ++i) CHECK(moved(0, 0, i, 0) > whole(0, 0, i, 0));
+  v(0, 0, 3, 0) += 1;
+  const Tensor<float, 4> behind = attend(q, k, v, prefix);
+  for (Index i = 0; i < 5; ++i) CHECK((behind(0, 0, i, 0) != moved(0, 0, i, 0)) == (i >= 3));
 }

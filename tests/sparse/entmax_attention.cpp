@@ -63,6 +63,16 @@ TEST_CASE("entmax_attention is entmax of the scores times the values") {
   }
 }
 
+TEST_CASE("Queries before the first key get 0") {
+  const Inputs in(5, 3, 4, 2);
+  const Tensor<double, 4> sparse = heed::EntmaxAttention<double>{{.causal = true}, {}}(in.q, in.k, in.v);
+  const Tensor<double, 4> sigmoid = heed::SigmoidAttention{{.causal = true}}(in.q, in.k, in.v);
+  for (Index i = 0; i < 5; ++i) {
+    CHECK((sparse(1, 1, i, 0) == 0) == (i < 2));
+    CHECK((sigmoid(1, 1, i, 0) == 0) == (i < 2));
+  }
+}
+
 TEST_CASE("sigmoid_attention weighs every pair on its own") {
   const Inputs in(67, 67, 4, 5);
   using enum heed::SigmoidNormalization;

@@ -63,15 +63,17 @@ void for_each_entmax_row(const D& device, const kernel::Rows<UX, Rank>& rows, co
 
 }  // namespace detail
 
-/// out = alpha-entmax of x over the last axis, out_i = max(0, (alpha - 1) x_i - tau)^(1 / (alpha - 1)) with the tau that
-/// makes the sum 1: softmax for alpha = 1, sparsemax for alpha = 2, exact zeros for all but 1. x (.., n), out of its
-/// shape and type, which may be x; alpha a number (the default 1.5), or a tensor (.., 1), one for each row.
+/// out = alpha-entmax of x over the last axis, out_i = max(0, (alpha - 1) x_i - tau)^(1 / (alpha - 1)) with the tau
+/// that makes the sum 1: softmax for alpha = 1, sparsemax for alpha = 2, exact zeros for all but 1. x (.., n), out of
+/// its shape and type, which may be x; alpha a number (the default 1.5), or a tensor (.., 1), one for each row.
 ///
 /// An element of -infinity gets 0, a row of nothing else gives 0, equal elements share. Any rank, strides and storage.
 /// Throws heed::Error for an alpha below 1 and shapes that do not fit. tau is found by Newton's method: some ten passes
-/// over a row instead of a sort, twice as dear for an alpha other than 1, 1.5 and 2. A row has the same bits in any
-/// batch and for any device.
+/// over a row instead of a sort, ten times as dear for an alpha other than 1, 1.5 and 2, for its powers. A row has the
+/// same bits in any batch and for any device.
+///
 /// Gradient: to x and, where it is a tensor, to alpha, by entmax_backward; for alpha = 1 that of alpha is the limit.
+///
 /// Source: Martins and Astudillo 2016 (sparsemax), Peters et al. 2019 (entmax), Correia et al. 2019 (learned alpha).
 template <Device D, TensorLike X, class A, TensorLike O>
 void entmax_into(const D& device, const X& x, const A& alpha, O&& out) {

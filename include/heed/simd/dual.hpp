@@ -122,7 +122,7 @@ HEED_INLINE Dual<T, K> tanh(const Dual<T, K>& x) {
 }
 template <Real T, int K>
 HEED_INLINE Dual<T, K> log(const Dual<T, K>& x) {
-  return x.mapped(xsimd::log(x.value), Batch<T>(T(1)) / x.value);
+  return x.mapped(log<T>(x.value), Batch<T>(T(1)) / x.value);
 }
 template <Real T, int K>
 HEED_INLINE Dual<T, K> sqrt(const Dual<T, K>& x) {

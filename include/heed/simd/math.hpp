@@ -167,7 +167,15 @@ HEED_INLINE Batch<T> sqrt(Batch<T> x) {
 /// log x within 1 unit in the last place; -infinity for 0, NaN below it and for NaN.
 template <Real T>
 HEED_INLINE Batch<T> log(Batch<T> x) {
+#if defined(__AVX512BW__) && !defined(__OPTIMIZE__) && XSIMD_VERSION_MAJOR < 9
+  // Lane by lane: without optimisation, where intrinsics are macros, g++ does not take xsimd 8.1's own.
+  alignas(64) T lanes[kLanes<T>];
+  x.store_aligned(lanes);
+  for (T& lane : lanes) lane = std::log(lane);
+  return load_aligned(lanes);
+#else
   return xsimd::log(x);
+#endif
 }
 /// log(1 + x) within 1 unit in the last place for x >= 0; NaN for NaN.
 template <Real T>
