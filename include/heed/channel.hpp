@@ -52,4 +52,3 @@
 #include "heed/channel/task_channel_scaling.hpp"
 #include "heed/channel/transposed_attention.hpp"
 #include "heed/channel/triplet_attention.hpp"
-#include "heed/channel/two_sided_attention.hpp"
