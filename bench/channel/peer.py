@@ -85,12 +85,14 @@ def main():
     arguments.add_argument("--filter", default=".")
     options = arguments.parse_args()
     for program in options.programs:
-        names = subprocess.run([program, "--benchmark_list_tests", f"--benchmark_filter={options.filter}"], check=True, capture_output=True, text=True)
-        for name in names.stdout.splitlines():
+        command = [program, "--benchmark_list_tests", f"--benchmark_filter={options.filter}"]
+        names = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        for name in names.splitlines():
             kind, workload = parse(name)
             with torch.inference_mode():
                 call = PEERS[kind](workload)
-                ratios = [seconds(call, workload["threads"]) / heed_seconds(program, name) for _ in range(options.rounds)]
+                threads = workload["threads"]
+                ratios = [seconds(call, threads) / heed_seconds(program, name) for _ in range(options.rounds)]
             print(f"{name}: {statistics.median(ratios):.2f} x PyTorch {torch.__version__}", flush=True)
 
 
