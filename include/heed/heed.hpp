@@ -2,6 +2,7 @@
 // Everything.
 #pragma once
 
+#include "heed/analysis.hpp"
 #include "heed/attention.hpp"
 #include "heed/autodiff.hpp"
 #include "heed/channel.hpp"

@@ -34,4 +34,17 @@ TEST_CASE("Gradients of conv_2d") {
     auto x = random_tensor<double, 4>({1, 4, 5, 3}, 3);
     check_gradients([&](auto&, const auto& v) { return layer(v.permute({0, 3, 1, 2})); }, x, layer);
   }
+  SECTION("into a variable of channels last") {
+    Conv2d<double> layer{random_tensor<double, 4>({9, 1, 3, 3}, 1), random_tensor<double, 1>({9}, 2),
+                         ConvOptions::same(3, 9)};
+    auto x = random_tensor<double, 4>({1, 4, 5, 9}, 3);
+    check_gradients(
+        [&](auto& tape, const auto& v) {
+          const auto out = tape.template make<4>({1, 4, 5, 9});
+          heed::conv_2d(heed::DeviceRef(), v.permute({0, 3, 1, 2}), layer.weight, layer.bias, layer.options,
+                        out.permute({0, 3, 1, 2}));
+          return out;
+        },
+        x, layer);
+  }
 }

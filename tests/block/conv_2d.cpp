@@ -117,6 +117,35 @@ TEST_CASE("conv_2d of strides, storage, batches and threads") {
   }
 }
 
+TEMPLATE_TEST_CASE("conv_2d: channel by channel, channels last give the bits of channels first", "", float, double) {
+  using T = TestType;
+  for (const Index channels : {8, 17, 48})
+    for (const auto& [kh, kw, stride, dilation] : {std::array<Index, 4>{3, 3, 1, 1},
+                                                   {5, 5, 1, 1},
+                                                   {7, 7, 1, 3},
+                                                   {3, 3, 2, 1},
+                                                   {1, 11, 1, 2},
+                                                   {11, 1, 1, 2},
+                                                   {4, 3, 3, 2}}) {
+      CAPTURE(channels, kh, kw, stride, dilation);
+      const auto last = random_tensor<T, 4>({2, 6, 19, channels}, 1);
+      const auto map = heed::view(last).permute({0, 3, 1, 2});
+      const auto weight = random_tensor<T, 4>({channels, 1, kh, kw}, 2);
+      const auto bias = random_tensor<T, 1>({kh == 5 ? 0 : channels}, 3);
+      const ConvOptions options{
+          {stride, stride}, {dilation * (kh / 2), dilation * (kw / 2)}, {dilation, dilation}, channels};
+      Tensor<T, 4> first(2, channels, 6, 19);
+      heed::kernel::copy<heed::kernel::Write::kAssign>(Eigen::DefaultDevice(), map, heed::view(first));
+      const Tensor<T, 4> want = heed::conv_2d(first, weight, bias, options);
+      Tensor<T, 4> out(2, want.dimension(2), want.dimension(3), channels);
+      out.setConstant(T(kNaN));
+      Eigen::ThreadPool pool(2);
+      heed::conv_2d(Eigen::ThreadPoolDevice(&pool, 2), map, weight, bias, options,
+                    heed::view(out).permute({0, 3, 1, 2}));
+      CHECK(error_of(heed::view(out).permute({0, 3, 1, 2}), want) == 0);
+    }
+}
+
 TEST_CASE("conv_2d over no images is empty, and refuses what does not fit") {
   const Conv2d<float> layer{random_tensor<float, 4>({4, 3, 3, 3}, 1), {}, {}};
   CHECK(layer(Tensor<float, 4>(0, 3, 5, 5)).size() == 0);

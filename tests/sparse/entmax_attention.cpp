@@ -105,9 +105,7 @@ TEST_CASE("Gradients of attention by rows") {
   heed::EntmaxAttention<double> attend{{.causal = true}, Tensor<double, 1>(2)};
   attend.head_alpha.setValues({1.4, 1.9});
   const heed::SigmoidAttention sigmoid{{.bias = -1, .normalization = heed::SigmoidNormalization::kSqrt}};
-  check_gradients(
-      [&](auto&, const auto& q, const auto& k, const auto& v) {
-        return std::make_tuple(attend(q, k, v, mask), sigmoid(q, k, v));
-      },
-      in.q, in.k, in.v, attend);
+  check_gradients([&](auto&, const auto& q, const auto& k,
+                      const auto& v) { return std::make_tuple(attend(q, k, v, mask), sigmoid(q, k, v)); },
+                  in.q, in.k, in.v, attend);
 }

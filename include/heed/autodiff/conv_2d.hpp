@@ -7,21 +7,29 @@
 
 namespace heed::inline HEED_ISA {
 
-/// conv_2d where x, weight or bias is a Var; the others may be tensors, which are then parameters.
-template <Device D, Operand X, Operand W, Operand B>
-requires AnyRecorded<X, W, B>
-auto conv_2d(const D& device, const X& x_like, const W& weight_like, const B& bias_like,
-             const ConvOptions& options = {}) {
-  auto& tape = tape_of("conv_2d", x_like, weight_like, bias_like);
+/// conv_2d into a variable, or a part of one, that nothing has read yet; tensors among x, weight and bias are
+/// parameters.
+template <Device D, Operand X, Operand W, Operand B, Recorded O>
+void conv_2d(const D& device, const X& x_like, const W& weight_like, const B& bias_like, const ConvOptions& options,
+             const O& out) {
+  auto& tape = tape_of("conv_2d", out);
   const auto x = tape.operand(x_like);
   const auto weight = tape.operand(weight_like);
   const auto bias = tape.operand(bias_like);
-  const auto out = tape.template make<4>(detail::conv_2d_sizes(x.sizes(), weight.sizes(), bias.count(), options));
   conv_2d(DeviceRef(device), x.value(), weight.value(), bias.value(), options, tape.written(out));
   tape.on_backward(out, [&tape, x, weight, bias, options, out] {
     conv_2d_backward(tape.device(), x.value(), weight.value(), options, tape.gradient(out), tape.accumulate(x),
                      tape.accumulate(weight), tape.accumulate(bias));
   });
+}
+/// conv_2d where x, weight or bias is a Var; the others may be tensors, which are then parameters.
+template <Device D, Operand X, Operand W, Operand B>
+requires AnyRecorded<X, W, B>
+auto conv_2d(const D& device, const X& x, const W& weight, const B& bias, const ConvOptions& options = {}) {
+  auto& tape = tape_of("conv_2d", x, weight, bias);
+  const auto out =
+      tape.template make<4>(detail::conv_2d_sizes(sizes_of(x), sizes_of(weight), sizes_of(bias)[0], options));
+  conv_2d(device, x, weight, bias, options, out);
   return out;
 }
 template <Operand X, Operand W, Operand B>

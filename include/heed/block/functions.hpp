@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Functions of elements for activate: log, inverse square root, sine, floors, and tests for one value.
+// Functions of elements for activate: log, inverse square root, sine, floors, shifts, and tests for one value.
 #pragma once
 
 #include "heed/block/activation.hpp"
@@ -111,6 +111,33 @@ struct Differs {
   template <Real T>
   simd::Batch<T> derivative(simd::Batch<T>) const {
     return simd::Batch<T>(T(0));
+  }
+};
+
+/// x + addend.
+struct AddConstant {
+  double addend = 0;
+
+  template <Real T>
+  simd::Batch<T> value(simd::Batch<T> x) const {
+    return x + simd::Batch<T>(T(addend));
+  }
+  template <Real T>
+  simd::Batch<T> derivative(simd::Batch<T>) const {
+    return simd::Batch<T>(T(1));
+  }
+};
+
+/// x + 1 for x > 0 and e^x elsewhere, elu(x) + 1: positive features of linear attention.
+struct EluPlusOne {
+  template <Real T>
+  simd::Batch<T> value(simd::Batch<T> x) const {
+    const simd::Batch<T> zero(T(0));
+    return simd::select(x > zero, x + simd::Batch<T>(T(1)), simd::exp<T>(x));
+  }
+  template <Real T>
+  simd::Batch<T> derivative(simd::Batch<T> x) const {
+    return simd::select(x > simd::Batch<T>(T(0)), simd::Batch<T>(T(1)), simd::exp<T>(x));
   }
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "heed/block/concat.hpp"
+#include "heed/block/conv_2d.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -25,6 +26,17 @@ auto tokens_of_map(const D& device, const X& x) {
   const auto sizes = sizes_of(x);
   auto out = make_output<OperandScalar<X>, 3>("tokens_of_map", {sizes[0], sizes[2] * sizes[3], sizes[1]}, x);
   if (sizes[3] > 0) concat_into<0>(device, view(out).split(1, sizes[3]).permute({0, 3, 1, 2}), x);
+  return out;
+}
+
+/// conv_2d with one filter per channel of tokens as a map (B, C, h, w), as from map_of_tokens; the result stays in the
+/// order of tokens, (B, h', w', C), in which such a convolution runs channel by channel in the lanes.
+/// Gradient: of the blocks that it is made of.
+template <Device D, Operand X, Operand W, Operand B>
+auto depthwise_tokens(const D& device, const X& map, const W& weight, const B& bias, const ConvOptions& options) {
+  const auto sizes = detail::conv_2d_sizes(sizes_of(map), sizes_of(weight), sizes_of(bias)[0], options);
+  auto out = make_output<OperandScalar<X>, 4>("depthwise_tokens", {sizes[0], sizes[2], sizes[3], sizes[1]}, map);
+  conv_2d(device, map, weight, bias, options, view(out).permute({0, 3, 1, 2}));
   return out;
 }
 

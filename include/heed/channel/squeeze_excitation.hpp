@@ -6,6 +6,22 @@
 
 namespace heed::inline HEED_ISA {
 
+namespace detail {
+
+/// x * sigmoid(fc2(relu(fc1(z)))), z the largest or the mean of each channel: in the name of an operator.
+template <Device D, Operand X, Real T>
+auto squeeze_and_excite(std::string_view where, const D& device, const X& x, bool largest, const Linear<T>& fc1,
+                        const Linear<T>& fc2) {
+  require_map(where, x);
+  require_parameter(where, "fc1.weight", fc1.weight, {-1, sizes_of(x)[1]});
+  require_parameter(where, "fc2.weight", fc2.weight, {sizes_of(x)[1], fc1.weight.dimension(0)});
+  const auto squeezed = largest ? max(device, x, {2, 3}) : mean(device, x, {2, 3});
+  const auto logits = bottleneck(device, squeezed, fc1, fc2);
+  return gate(device, x, sigmoid(device, logits));
+}
+
+}  // namespace detail
+
 /// out = x * sigmoid(fc2(relu(fc1(z)))), z the mean (or the largest) of each channel over all positions.
 ///
 ///   heed::SqueezeExcitation<float> se;              // fc1 (R, C) and fc2 (C, R), R = max(C / reduction, 1)
@@ -38,16 +54,8 @@ struct SqueezeExcitation {
   }
   template <Device D, Operand X>
   auto operator()(const D& device, const X& x) const {
-    require_map(kName, x);
-    require_parameter(kName, "fc1.weight", fc1.weight, {-1, sizes_of(x)[1]});
-    require_parameter(kName, "fc2.weight", fc2.weight, {sizes_of(x)[1], fc1.weight.dimension(0)});
-    const auto squeezed = options.pool == Pool::kMean ? mean(device, x, {2, 3}) : max(device, x, {2, 3});
-    const auto logits = bottleneck(device, squeezed, fc1, fc2);
-    return gate(device, x, sigmoid(device, logits));
+    return detail::squeeze_and_excite("squeeze_excitation", device, x, options.pool == Pool::kMax, fc1, fc2);
   }
-
- private:
-  static constexpr std::string_view kName = "squeeze_excitation";
 };
 
 }  // namespace heed::inline HEED_ISA

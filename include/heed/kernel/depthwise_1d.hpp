@@ -47,27 +47,28 @@ void depthwise_1d(const View<const U, 2>& x, const DepthwiseFilters<T>& filters,
   constexpr Index w = simd::kLanes<T>;
   constexpr int kRows = 4;  // rows that share each load of a tap
   const Index channels = x.size(1), rows = x.size(0);
-  for (Index d = 0; d < channels; d += w) {
-    const Index lanes = std::min(w, channels - d);
-    const auto load = [&](Index n) {
-      return simd::load_strided<T>(x.data + n * x.stride(0) + d * x.stride(1), x.stride(1), lanes);
-    };
-    const Batch bias = simd::load_aligned(filters.bias() + d);
-    const auto put = [&](Index n, Batch sum) {
-      UO* const to = out.data + n * out.stride(0) + d * out.stride(1);
-      if constexpr (write == Write::kAdd) sum = simd::load_strided<T>(to, out.stride(1), lanes) + sum;
-      if (out.stride(1) == 1) {
-        simd::store_partial<T>(sum, to, lanes);
-      } else {
-        alignas(64) T values[w];
-        sum.store_aligned(values);
-        for (Index i = 0; i < lanes; ++i) to[i * out.stride(1)] = static_cast<UO>(values[i]);
-      }
-    };
-    const Index reach = (filters.count - 1) * dilation;
-    Index n = first;
-    while (n < last) {
-      if (n + kRows <= last && n >= left && n + kRows - 1 + reach - left < rows) {
+  const Index reach = (filters.count - 1) * dilation;
+  // Channels innermost, so that memory is read and written row by row.
+  for (Index n = first; n < last;) {
+    const bool together = n + kRows <= last && n >= left && n + kRows - 1 + reach - left < rows;
+    for (Index d = 0; d < channels; d += w) {
+      const Index lanes = std::min(w, channels - d);
+      const auto load = [&](Index row) {
+        return simd::load_strided<T>(x.data + row * x.stride(0) + d * x.stride(1), x.stride(1), lanes);
+      };
+      const auto put = [&](Index row, Batch sum) {
+        UO* const to = out.data + row * out.stride(0) + d * out.stride(1);
+        if constexpr (write == Write::kAdd) sum = simd::load_strided<T>(to, out.stride(1), lanes) + sum;
+        if (out.stride(1) == 1) {
+          simd::store_partial<T>(sum, to, lanes);
+        } else {
+          alignas(64) T values[w];
+          sum.store_aligned(values);
+          for (Index i = 0; i < lanes; ++i) to[i * out.stride(1)] = static_cast<UO>(values[i]);
+        }
+      };
+      const Batch bias = simd::load_aligned(filters.bias() + d);
+      if (together) {
         Batch sum[kRows] = {bias, bias, bias, bias};
         for (Index c = 0; c < filters.count; ++c) {
           const Batch tap = simd::load_aligned(filters.taps + c * filters.stride + d);
@@ -76,17 +77,17 @@ void depthwise_1d(const View<const U, 2>& x, const DepthwiseFilters<T>& filters,
           for (int r = 0; r < kRows; ++r) sum[r] = simd::fma(tap, load(from + r), sum[r]);
         }
         for (int r = 0; r < kRows; ++r) put(n + r, sum[r]);
-        n += kRows;
-        continue;
+      } else {
+        Batch sum = bias;
+        for (Index c = 0; c < filters.count; ++c) {
+          const Index from = n + c * dilation - left;
+          if (from >= 0 && from < rows)
+            sum = simd::fma(simd::load_aligned(filters.taps + c * filters.stride + d), load(from), sum);
+        }
+        put(n, sum);
       }
-      Batch sum = bias;
-      for (Index c = 0; c < filters.count; ++c) {
-        const Index from = n + c * dilation - left;
-        if (from >= 0 && from < rows)
-          sum = simd::fma(simd::load_aligned(filters.taps + c * filters.stride + d), load(from), sum);
-      }
-      put(n++, sum);
     }
+    n += together ? kRows : 1;
   }
 }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolution of each channel by itself, with the lanes along the width of the map.
+// Convolution of each channel by itself, with the lanes along the width of the map, or along the channels where those
+// are neighbours in memory.
 #pragma once
 
 #include "heed/kernel/convolution_transposed.hpp"
+#include "heed/kernel/depthwise_channels.hpp"
 #include "heed/kernel/elementwise.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -91,6 +93,14 @@ HEED_INLINE void depthwise_block(const T* from, Index row_step, const Index* off
 
 inline constexpr int kDepthwiseBatches = 4;
 
+/// Columns that blocks of outputs fill from `first` on: as many batches as depthwise takes for the rest of a row.
+template <Real T>
+Index depthwise_block_columns(Index first, Index columns) {
+  constexpr Index w = simd::kLanes<T>;
+  const Index batches = std::min<Index>(kDepthwiseBatches, (columns - first + w - 1) / w);
+  return (batches > 2 ? kDepthwiseBatches : batches) * w;
+}
+
 /// Index and type of a plane: which channel a plane of outputs reads.
 template <class U>
 View<U, 2> plane_of(const View<U, 4>& map, Index b, Index channel) {
@@ -108,7 +118,12 @@ void depthwise(const D& device, const View<const UX, 4>& x, const T* weights, co
   constexpr Index w = simd::kLanes<T>, block = detail::kDepthwiseBatches * w;
   if (out.count() == 0) return;
   const Index planes = x.size(0) * x.size(1), multiplier = out.size(1) / x.size(1);
-  const detail::PaddedPlane padded(steps, kh, kw, out.size(2), out.size(3), block);
+  // Tokens as a map, or maps of one position.
+  if (x.stride(1) == 1 && out.stride(1) == 1 && multiplier == 1 && 2 * x.size(1) >= w)
+    return depthwise_channels<T>(device, x, weights, bias, kh, kw, steps, out);
+  const Index last = (out.size(3) - 1) / block * block;
+  const detail::PaddedPlane padded(steps, kh, kw, out.size(2), out.size(3),
+                                   last + detail::depthwise_block_columns<T>(last, out.size(3)) - out.size(3));
   const Index together = std::max<Index>(1, 8192 / padded.count());
   parallel_for(device, (planes + together - 1) / together, [&](Index unit) {
     ScratchFrame frame;
@@ -128,10 +143,14 @@ void depthwise(const D& device, const View<const UX, 4>& x, const T* weights, co
                                             target.at(i, j), target.stride(0), target.stride(1), target.size(1) - j);
         };
         for (Index j = 0; j < target.size(1); j += block) {
-          const Index batches = std::min<Index>(detail::kDepthwiseBatches, (target.size(1) - j + w - 1) / w);
+          const Index batches = detail::depthwise_block_columns<T>(j, target.size(1)) / w;
           Index i = 0;
           // Eight sums at a time hide the latency of the multiply-add.
-          if (batches > 2) {
+          if (batches == 1) {
+            for (; i + 8 <= target.size(0); i += 8) run.template operator()<8, 1>(i, j);
+            for (; i + 2 <= target.size(0); i += 2) run.template operator()<2, 1>(i, j);
+            for (; i < target.size(0); ++i) run.template operator()<1, 1>(i, j);
+          } else if (batches > 2) {
             for (; i + 2 <= target.size(0); i += 2) run.template operator()<2, 4>(i, j);
             for (; i < target.size(0); ++i) run.template operator()<1, 4>(i, j);
           } else {

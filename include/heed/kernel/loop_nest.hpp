@@ -11,7 +11,7 @@ namespace kernel {
 namespace detail {
 
 /// The most views that one loop runs over, and the most axes that they have.
-inline constexpr std::size_t kLoopViews = 10, kLoopAxes = 9;
+inline constexpr std::size_t kLoopViews = 11, kLoopAxes = 9;
 
 /// Columns that a unit of work holds sums of.
 inline constexpr Index kSumColumns = 256;

@@ -46,25 +46,31 @@ enum class Part { kAll, kLower, kUpper };
 
 namespace detail {
 
-template <bool kCheck, int R, int NV, Real T>
-HEED_INLINE void multiply_step(const T* a, Index row_step, const T* b, int first, int last, Batch<T> (&acc)[R][NV]) {
-  Batch<T> row[NV];
+// acc[r] += the sum over k of a(r, k) b[k], for rows kFirst .. kLast of the block.
+template <int kFirst, int kLast, Real T, int R, int NV>
+HEED_INLINE void multiply_rows(const T* a, Index row_step, Index depth_step, const T* b, Index b_stride, Index depth,
+                               Batch<T> (&acc)[R][NV]) {
+  for (Index k = 0; k < depth; ++k) {
+    Batch<T> row[NV];
 #pragma GCC unroll 8
-  for (int v = 0; v < NV; ++v) row[v] = simd::in_register<T>(simd::load_aligned(b + v * simd::kLanes<T>));
+    for (int v = 0; v < NV; ++v) row[v] = simd::in_register<T>(simd::load_aligned(b + v * simd::kLanes<T>));
 #pragma GCC unroll 32
-  for (int r = 0; r < R; ++r) {
-    if (kCheck && (r < first || r > last)) continue;
-    const Batch<T> scalar = simd::load_broadcast(a + r * row_step);
+    for (int r = kFirst; r <= kLast; ++r) {
+      const Batch<T> scalar = simd::load_broadcast(a + r * row_step);
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; ++v) acc[r][v] = simd::fma(scalar, row[v], acc[r][v]);
+      for (int v = 0; v < NV; ++v) acc[r][v] = simd::fma(scalar, row[v], acc[r][v]);
+    }
+    a += depth_step;
+    b += b_stride;
   }
 }
 
 template <int NV, Write write, Part part, Real T>
-HEED_NOINLINE void tile_columns(const Scalars<T>& a, Index rows, Index depth, const T* b, Index b_stride, T* c,
-                                Index c_stride) {
+HEED_NOINLINE void tile_columns(const T* a, Index row_step, Index depth_step, Index rows, Index depth, const T* b,
+                                Index b_stride, T* c, Index c_stride, const Upcoming& next) {
   constexpr Index w = simd::kLanes<T>;
   for_row_blocks<kMicroRows<NV>>(rows, [&]<int R>(Index row) {
+    next.fetch(row, R);
     Batch<T> acc[R][NV];
     T* const target = c + row * c_stride;
     if constexpr (write == Write::kAdd) {
@@ -75,16 +81,22 @@ HEED_NOINLINE void tile_columns(const Scalars<T>& a, Index rows, Index depth, co
     } else {
       clear<T>(acc);
     }
-    // Columns of a that all rows of the block take, and the square on the diagonal.
+    // Columns of a that all rows of the block take, then the square on the diagonal.
     const Index from = part == Part::kUpper ? row + R : 0, to = part == Part::kLower ? row : depth;
-    const T* const left = a.data + row * a.row_step;
-    for (Index k = from; k < to; ++k)
-      multiply_step<false>(left + k * a.column_step, a.row_step, b + k * b_stride, 0, R - 1, acc);
+    const T* const left = a + row * row_step;
+    multiply_rows<0, R - 1>(left + from * depth_step, row_step, depth_step, b + from * b_stride, b_stride, to - from,
+                            acc);
     if constexpr (part != Part::kAll) {
-#pragma GCC unroll 8
-      for (int k = 0; k < R; ++k)
-        multiply_step<true>(left + (row + k) * a.column_step, a.row_step, b + (row + k) * b_stride,
-                            part == Part::kLower ? k : 0, part == Part::kLower ? R - 1 : k, acc);
+      const T* const corner = left + row * depth_step;
+      const T* const beside = b + row * b_stride;
+      [&]<std::size_t... K>(std::index_sequence<K...>) {
+        (multiply_rows < part == Part::kLower ? int(K) : 0,
+         part == Part::kLower ? R - 1
+                              : int(K) > (corner + Index(K) * depth_step, row_step, depth_step,
+                                          beside + Index(K) * b_stride, b_stride, 1, acc),
+         ...);
+      }
+      (std::make_index_sequence<std::size_t(R)>());
     }
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r)
@@ -96,14 +108,17 @@ HEED_NOINLINE void tile_columns(const Scalars<T>& a, Index rows, Index depth, co
 }  // namespace detail
 
 /// c = a b, or c += a b: a (rows, depth), of which `part` counts, b (depth, columns), c (rows, columns); for a triangle
-/// rows = depth. Whole batches of columns are written. Sums run along the depth in order. Nothing overlaps.
+/// rows = depth. Whole batches of columns are written. Sums run along the depth in order. Nothing overlaps. With each
+/// row, one of `next` is fetched.
 template <Write write = Write::kAssign, Part part = Part::kAll, Real T>
-void tile_product(const Scalars<T>& a, Index rows, Index depth, const Tile<T>& b, Index columns, const Tile<T>& c) {
+void tile_product(const Scalars<T>& a, Index rows, Index depth, const Tile<T>& b, Index columns, const Tile<T>& c,
+                  const Upcoming& next = {}) {
   constexpr Index w = simd::kLanes<T>;
   for (Index column = 0; column < columns; column += kPanelWidth<T>) {
     const int batches = int((std::min<Index>(kPanelWidth<T>, columns - column) + w - 1) / w);
     with_batches(batches, [&]<int NV>() {
-      detail::tile_columns<NV, write, part>(a, rows, depth, b.data + column, b.stride, c.data + column, c.stride);
+      detail::tile_columns<NV, write, part>(a.data, a.row_step, a.column_step, rows, depth, b.data + column, b.stride,
+                                            c.data + column, c.stride, column == 0 ? next : Upcoming());
     });
   }
 }

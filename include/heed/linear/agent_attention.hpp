@@ -135,11 +135,11 @@ struct AgentAttention {
     }
 
     const auto convolved = [&](const auto& m) {
-      return conv_2d(device, m, dw.weight, dw.bias, ConvOptions::same(3, sizes_of(x)[2]));
+      return depthwise_tokens(device, m, dw.weight, dw.bias, ConvOptions::same(3, sizes_of(x)[2]));
     };
     const auto local =
         r == 1 ? convolved(map(values, h, w)) : convolved(resize_bilinear(device, map(values, h / r, w / r), {h, w}));
-    const auto sum = add(device, view(mixed).slice(1, first, h * w).split(1, w), view(local).permute({0, 2, 3, 1}));
+    const auto sum = add(device, view(mixed).slice(1, first, h * w).split(1, w), local);
     if (!options.cls_token) return out(device, view(sum).merge(1));
     return out(device, concat<1>(device, view(mixed).slice(1, 0, 1), view(sum).merge(1)));
   }

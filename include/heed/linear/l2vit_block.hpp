@@ -63,14 +63,12 @@ struct L2vitBlock {
     check_linear(kName, "ffn.fc1", ffn.fc1, channels, ffn.fc1.weight.dimension(0));
     check_linear(kName, "ffn.fc2", ffn.fc2, ffn.fc1.weight.dimension(0), channels);
     const auto grid = map_of_tokens(kName, x, options.h, options.w);
-    const auto positions = conv_2d(device, grid, cpe.weight, cpe.bias, ConvOptions::same(3, channels));
-    const auto placed = add(device, grid.permute({0, 2, 3, 1}), view(positions).permute({0, 2, 3, 1}));
+    const auto positions = depthwise_tokens(device, grid, cpe.weight, cpe.bias, ConvOptions::same(3, channels));
+    const auto placed = add(device, grid.permute({0, 2, 3, 1}), positions);
     const auto tokens = view(placed).merge(1);
     const auto attended = add(device, tokens, attn(device, norm1(device, tokens)));
     if (!options.enhanced) return feed_forward(device, attended);
-    const auto local = lcm.map(device, norm3(device, attended));
-    const auto enhanced = add(device, view(attended).split(1, options.w), view(local).permute({0, 2, 3, 1}));
-    return feed_forward(device, view(enhanced).merge(1));
+    return feed_forward(device, add(device, attended, lcm(device, norm3(device, attended))));
   }
 
  private:

@@ -42,27 +42,28 @@ struct LocalConcentrationModule {
   }
   template <Device D, Operand X>
   auto operator()(const D& device, const X& x) const {
-    const auto concentrated = map(device, x);
-    return tokens_of_map(device, concentrated);
-  }
-
-  /// The result as a map (B, C, h, w).
-  template <Device D, Operand X>
-  auto map(const D& device, const X& x) const {
-    const auto first = depthwise(device, "dw1.weight", dw1, map_of_tokens(kName, x, options.h, options.w));
-    const auto normal = bn(device, gelu(device, first));
-    return depthwise(device, "dw2.weight", dw2, normal);
+    static_assert(kOperandRank<X> == 3, "heed::LocalConcentrationModule: x is (B, h w, C)");
+    const Index h = options.h, w = options.w, channels = sizes_of(x)[2];
+    const auto map = map_of_tokens(kName, x, h, w);
+    check("dw1.weight", dw1, channels);
+    check("dw2.weight", dw2, channels);
+    const auto first = depthwise_tokens(device, map, dw1.weight, dw1.bias, ConvOptions::same(size(dw1), channels));
+    const auto active = gelu(device, first);                         // (B, h, w, C)
+    const auto normal = bn(device, view(active).merge(0).merge(0));  // of all positions, (B h w, C)
+    auto out = make_output<T, 3>(kName, sizes_of(x), x);
+    conv_2d(device, view(normal).split(0, h * w).split(1, w).permute({0, 3, 1, 2}), dw2.weight, dw2.bias,
+            ConvOptions::same(size(dw2), channels), view(out).split(1, w).permute({0, 3, 1, 2}));
+    return out;
   }
 
  private:
   static constexpr std::string_view kName = "local_concentration_module";
 
-  template <class D, class X>
-  static auto depthwise(const D& device, std::string_view name, const Conv2d<T>& layer, const X& x) {
-    const Index k = layer.weight.dimension(2), channels = sizes_of(x)[1];
-    require(k % 2 == 1, kName, name, " must have an odd kernel, got ", k);
-    require_shape(kName, name, const_view(layer.weight).sizes, std::array<Index, 4>{channels, 1, k, k});
-    return conv_2d(device, x, layer.weight, layer.bias, ConvOptions::same(k, channels));
+  static Index size(const Conv2d<T>& layer) { return layer.weight.dimension(2); }
+  static void check(std::string_view name, const Conv2d<T>& layer, Index channels) {
+    require(size(layer) % 2 == 1, kName, name, " must have an odd kernel, got ", size(layer));
+    require_shape(kName, name, const_view(layer.weight).sizes,
+                  std::array<Index, 4>{channels, 1, size(layer), size(layer)});
   }
 };
 

@@ -2,6 +2,7 @@
 // selective_scan: the S6 layer of Mamba with its parameters.
 #pragma once
 
+#include "heed/core/parameters.hpp"
 #include "heed/scan/selective_scan.hpp"
 
 namespace heed::inline HEED_ISA {

@@ -54,9 +54,9 @@ struct MohAttention {
   auto operator()(const D& device, const X& x) const {
     static_assert(kOperandRank<X> == 3, "heed::MohAttention: x is (B, N, C)");
     const Index channels = sizes_of(x)[2], heads = options.num_heads, width = check(channels);
-    auto gated_loss = gates(kName, {heads, options.shared_heads, options.routed_heads}, device, x);
-    const auto& g = std::get<0>(gated_loss);
-    auto& loss = std::get<1>(gated_loss);
+    auto routing = gates(kName, {heads, options.shared_heads, options.routed_heads}, device, x);
+    const auto& g = routing.gates;
+    auto loss = std::move(routing.load_balance_loss);
     const auto packed = qkv(device, x);
     const auto part = [&](Index i) { return split_heads(view(packed).slice(2, i * heads * width, heads * width), heads); };
     const Index tokens = sizes_of(x)[1];

@@ -86,13 +86,12 @@ struct ScanProblem {
   View<U, 2> part(const View<U, 4>& x, Index unit) const {
     return x.data && x.count() > 0 ? whole(x, unit) : View<U, 2>();
   }
-  /// The query heads of one key head.
+  /// The query heads of one key head; of null data where x has elements but no data.
   template <class U>
   View<U, 3> group_of(const View<U, 4>& x, Index unit) const {
     const Index groups = q.size(1) / k.size(1);
-    return x.sizes == std::array<Index, 4>{}
-               ? View<U, 3>()
-               : x.select(0, unit / k.size(1)).slice(0, unit % k.size(1) * groups, groups);
+    if (!x.data && (x.count() > 0 || x.size(1) == 0)) return View<U, 3>();
+    return x.select(0, unit / k.size(1)).slice(0, unit % k.size(1) * groups, groups);
   }
 
   /// Tokens below which a state is carried from one to the next.

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// lsh_attention: attention of tokens to those that fall into the same buckets of random rotations.
+#pragma once
+
+#include "heed/attention/mask/key_ranges.hpp"
+#include "heed/attention/mask/segments.hpp"
+#include "heed/attention/merge_routes.hpp"
+#include "heed/attention/schedule/lsh_buckets.hpp"
+#include "heed/attention/score/fill.hpp"
+#include "heed/block/concat.hpp"
+#include "heed/block/gather.hpp"
+#include "heed/block/matmul.hpp"
+#include "heed/block/unit_norm.hpp"
+
+namespace heed::inline HEED_ISA {
+
+/// Inputs that a call may have: views, whose tensors must outlive the call, and of a recorded one the recording.
+struct LshAttentionInputs {
+  View<const std::uint8_t, 2> input_mask = {};  ///< (B, N), or of null data for all
+};
+
+/// Reformer's attention with shared queries and keys. In each of R rounds tokens are hashed into nb = N / bucket_size
+/// buckets, the place of the largest of [y, -y] with y = qk rotations[:, r], and sorted by bucket, then by position.
+/// All R N are cut into chunks of bucket_size; a query attends to its chunk and the one before it, on the ring of all
+/// chunks.
+///
+///   heed::LshAttention attend{{.bucket_size = 64, .causal = true}};
+///   auto [y, buckets] = attend(qk, v, rotations);           // or attend(device, qk, v, rotations, {.input_mask = m})
+///
+/// qk (B, N, D), v and y (B, N, Dv), rotations (D, R, nb / 2), Gaussian; buckets (B, R, N) int32, those of round r from
+/// r nb on. Scores are q . unit(k) / sqrt(D). Not attended: keys behind the query if causal, pairs of which
+/// inputs.input_mask (B, N; 1 = keep) hides one, pairs of different buckets unless attend_across_buckets. A token meets
+/// itself with the score -5e4: only where there is no other. The rounds are merged by their log-sum-exps; a pair that
+/// meets in several rounds counts each time. No gradient to the rotations. N must be a multiple of 2 bucket_size.
+/// Throws heed::Error for that and for shapes that do not fit. Time O(R N 2 bucket_size D). The same bits for any
+/// number of threads. Source: Kitaev et al., ICLR 2020, Reformer; LSHAttention of lucidrains/reformer-pytorch.
+struct LshAttention {
+  struct Options {
+    Index bucket_size = 64;  ///< 1 or more
+    bool causal = false;
+    bool attend_across_buckets = true;
+  };
+  using Inputs = LshAttentionInputs;
+  template <class Out>
+  struct Result {
+    Out out;
+    Tensor<std::int32_t, 3> buckets;
+  };
+
+  Options options = {};
+
+  template <Operand Q, Operand V, TensorLike R>
+  auto operator()(const Q& qk, const V& v, const R& rotations, const Inputs& inputs = {}) const {
+    return (*this)(DeviceRef(), qk, v, rotations, inputs);
+  }
+  template <Device D, Operand Q, Operand V, TensorLike R>
+  auto operator()(const D& device, const Q& qk_like, const V& v_like, const R& rotations,
+                  const Inputs& inputs = {}) const {
+    static_assert(kOperandRank<Q> == 3 && kOperandRank<V> == 3 && kRankOf<R> == 3,
+                  "heed::LshAttention: qk and v are (B, N, D), rotations (D, R, nb / 2)");
+    using T = OperandScalar<Q>;
+    const auto sizes = sizes_of(qk_like);
+    check(sizes, sizes_of(v_like), const_view(rotations).sizes, inputs.input_mask);
+    const Index batch = sizes[0], tokens = sizes[1], rounds = const_view(rotations).size(1), size = options.bucket_size;
+    const auto qk = parameter_with(qk_like, v_like);
+    const auto v = parameter_with(v_like, qk_like);
+    const auto turned = packed_with(rotations);
+    const auto y = matmul(device, values_of(qk), const_view(turned).merge(1).template promote<3>());
+    LshOrder order = lsh_order(device, const_view(y), rounds);
+
+    // Keys are the sorted tokens with the last chunk once more in front: the chunks of query s are then keys begin(s)
+    // .. begin(s) + 2 size - 1.
+    const Index count = rounds * tokens;
+    Tensor<std::int32_t, 2> key_token(batch, size + count);
+    Tensor<std::int32_t, 3> q_place(batch, 1, count), k_place(batch, 1, size + count), ranges(2, 1, count);
+    Tensor<std::int32_t, 2> q_bucket(batch, count), k_bucket(batch, size + count);
+    for (Index b = 0; b < batch; ++b) {
+      for (Index s = 0; s < size + count; ++s) {
+        const Index from = (s + count - size) % count;
+        const std::int32_t token = order.token(b, from);
+        key_token(b, s) = token;
+        const bool kept = !inputs.input_mask.data || inputs.input_mask(b, token) != 0;
+        k_place(b, 0, s) = kept ? token : -1 - token;
+        k_bucket(b, s) = order.buckets(b, from / tokens, token);
+        if (s < size) continue;
+        q_place(b, 0, s - size) = k_place(b, 0, s);
+        q_bucket(b, s - size) = k_bucket(b, s);
+      }
+    }
+    for (Index s = 0; s < count; ++s) {
+      ranges(0, 0, s) = std::int32_t(s / size * size);
+      ranges(1, 0, s) = std::int32_t((s / size + 2) * size);
+    }
+    const auto keep = [&](const auto& x) { return packed_with(x, qk, v); };
+    const auto kept_ranges = keep(ranges);
+    const auto kept_q = keep(q_place), kept_k = keep(k_place);
+    const auto kept_qb = keep(q_bucket), kept_kb = keep(k_bucket);
+    const auto attention =
+        softmax_attention(fill_scores(const_view(kept_q), const_view(kept_k), options.causal, true),
+                          key_ranges(const_view(kept_ranges).slice(0, 0, 1), const_view(kept_ranges).slice(0, 1, 1)) &&
+                              when(!options.attend_across_buckets, segments(const_view(kept_qb), const_view(kept_kb))));
+
+    const auto one_head = [](const auto& x) { return view(x).split(0, 1); };
+    const auto queries = gather(device, qk, order.token);
+    const auto keys = gather(device, unit_norm(device, qk), key_token);
+    const auto values = gather(device, v, key_token);
+    const auto [states, lses] = attention.with_lse(device, one_head(queries), one_head(keys), one_head(values));
+    auto merged = make_output<T, 3>(kName, {batch, tokens, sizes_of(v)[2]}, qk_like, v_like);
+    if constexpr (AnyRecorded<Q, V>) {
+      merge_routes(device, states, lses, const_view(order.place), one_head(merged));
+    } else {
+      merge_routes(device, const_view(states), const_view(lses), const_view(order.place), view(merged).split(0, 1));
+    }
+    return Result<decltype(merged)>{std::move(merged), std::move(order.buckets)};
+  }
+
+ private:
+  static constexpr std::string_view kName = "lsh_attention";
+
+  void check(const std::array<Index, 3>& qk, const std::array<Index, 3>& v, const std::array<Index, 3>& rotations,
+             const View<const std::uint8_t, 2>& mask) const {
+    const Index size = options.bucket_size;
+    require(size > 0 && qk[1] > 0 && qk[1] % (2 * size) == 0, kName, "N = ", qk[1],
+            " must be a multiple of 2 bucket_size = ", 2 * size);
+    require(v[0] == qk[0] && v[1] == qk[1], kName, "v must have shape (B, N, Dv) = (", qk[0], ", ", qk[1],
+            ", Dv), got ", shape_text(v));
+    require(rotations[0] == qk[2] && rotations[1] > 0 && rotations[2] == qk[1] / size / 2, kName,
+            "rotations must have shape (D, R, N / bucket_size / 2) = (", qk[2], ", R, ", qk[1] / size / 2, "), got ",
+            shape_text(rotations));
+    if (mask.data) require_shape(kName, "input_mask", mask.sizes, std::array<Index, 2>{qk[0], qk[1]});
+  }
+};
+
+}  // namespace heed::inline HEED_ISA
