@@ -2,7 +2,8 @@
 // One new token of multi-head latent attention over M cached ones, 16 heads, latents of 512 and rotary keys of 64: the
 // absorbed form, which reads the latents alone, against the naive one over keys and values that were expanded once and
 // kept. GB/s of what is read, its share of the read bandwidth over the same memory, and the share of the peak of
-// multiply-adds: the absorbed form has 15 of them for each byte, the naive one half of one.
+// multiply-adds. The absorbed form does 15 FLOP for each byte that it reads and the naive one half of one: in float the
+// first is bound by arithmetic, the second by memory.
 //   bench_cross_latent_attention --benchmark_filter='M=8192'
 #include <benchmark/benchmark.h>
 

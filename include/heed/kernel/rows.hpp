@@ -3,6 +3,8 @@
 // cache once for all the rows that share it, at the speed of memory.
 #pragma once
 
+#include <algorithm>
+
 #include "heed/simd/convert.hpp"
 #include "heed/simd/reduce.hpp"
 
@@ -21,6 +23,11 @@ constexpr Index padded(Index width) {
 /// without this for four rows, 0.9 with it; one row does without).
 inline constexpr Index kFetchAhead = 6144;  // bytes
 
+/// With many rows of queries against wide rows of keys the arithmetic takes as long as the memory: then every group of
+/// rows fetches its share of the keys one call on, at an even pace, where the first group alone would wait for all of
+/// them. Only in short calls: what a long one has next may be another thread's.
+inline constexpr Index kEvenRows = 8, kEvenBytes = 1024;
+
 /// Values that all rows pass over before the next ones: they stay in the first-level cache for the second pass on.
 inline constexpr Index kMixKeys = 16;
 
@@ -30,6 +37,11 @@ template <class U>
 Index fetch_distance(Index width, Index stride) {
   return (kFetchAhead / Index(sizeof(U)) + width - 1) / width * stride;
 }
+
+/// What a group fetches beside each of its rows: `width` elements, `ahead` of it.
+struct Fetch {
+  Index ahead = 0, width = 0;
+};
 
 template <class U>
 HEED_INLINE void fetch_row(const U* row, Index width) {
@@ -94,7 +106,7 @@ HEED_INLINE void transpose_blocks(simd::Batch<T>* rows) {
 
 template <int G, Real T, class U>
 HEED_NOINLINE void dot_group(const T* q, const U* keys, Index key_stride, Index count, Index width, T* score,
-                             Index score_stride, Index ahead) {
+                             Index score_stride, Fetch fetch) {
   constexpr Index w = simd::kLanes<T>;
   constexpr int kKeys = int(w) / G;
   for (Index j = 0; j < count; j += w) {
@@ -102,8 +114,8 @@ HEED_NOINLINE void dot_group(const T* q, const U* keys, Index key_stride, Index 
     // place of keys that do not exist the last one is taken again.
     simd::Batch<T> rows[G];
     const auto block = [&](int b, auto&& key_at) {
-      if (ahead != 0)
-        for (int x = 0; x < kKeys; ++x) fetch_row(key_at(x) + ahead, width);
+      if (fetch.width > 0)
+        for (int x = 0; x < kKeys; ++x) fetch_row(key_at(x) + fetch.ahead, fetch.width);
       rows[b] = dot_block<G, T, U>(q, width, key_at);
     };
     if (j + w <= count) {
@@ -200,9 +212,18 @@ void interleave_rows(const T* rows, Index stride, Index count, Index width, T* i
 template <Real T, class U>
 void row_dot(const T* q, Index rows, const U* keys, Index key_stride, Index count, Index width, T* score,
              Index score_stride) {
+  constexpr Index kLine = Index(64 / sizeof(U));
+  const bool even = count <= kMixKeys && rows >= kEvenRows && width > kEvenBytes / Index(sizeof(U));
+  const Index share = (width + rows * kLine - 1) / (rows * kLine) * kLine;
   detail::for_row_groups<T>(rows, [&]<int G>(Index g) {
+    detail::Fetch fetch;
+    if (even) {
+      fetch = {count * key_stride + g * share, std::min(G * share, width - g * share)};
+    } else if (g == 0 && G > 1) {
+      fetch = {detail::fetch_distance<U>(width, key_stride), width};
+    }
     detail::dot_group<G, T>(q + g * padded<T>(width), keys, key_stride, count, width, score + g * score_stride,
-                            score_stride, g == 0 && G > 1 ? detail::fetch_distance<U>(width, key_stride) : 0);
+                            score_stride, fetch);
   });
 }
 
