@@ -30,6 +30,7 @@
 #include "heed/attention/schedule/block_pools.hpp"
 #include "heed/attention/schedule/group_choice.hpp"
 #include "heed/attention/schedule/key_choice.hpp"
+#include "heed/attention/schedule/live_keys.hpp"
 #include "heed/attention/schedule/lsh_buckets.hpp"
 #include "heed/attention/schedule/routes.hpp"
 #include "heed/attention/score/fill.hpp"

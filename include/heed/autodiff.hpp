@@ -54,3 +54,4 @@
 #include "heed/autodiff/var.hpp"
 #include "heed/autodiff/weights.hpp"
 #include "heed/autodiff/window_mean.hpp"
+#include "heed/autodiff/window_mix.hpp"

@@ -33,6 +33,7 @@
 #include "heed/channel/multi_level_feature_distribution.hpp"
 #include "heed/channel/multiview_transformer_branch.hpp"
 #include "heed/channel/non_local.hpp"
+#include "heed/channel/outlook_attention.hpp"
 #include "heed/channel/pav_guided_attention.hpp"
 #include "heed/channel/position_attention.hpp"
 #include "heed/channel/pyramid_squeeze_attention.hpp"
@@ -51,4 +52,3 @@
 #include "heed/channel/task_channel_scaling.hpp"
 #include "heed/channel/transposed_attention.hpp"
 #include "heed/channel/triplet_attention.hpp"
-#include "heed/channel/two_sided_attention.hpp"

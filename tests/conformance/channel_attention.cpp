@@ -8,6 +8,7 @@
 #include "heed/channel/external_attention.hpp"
 #include "heed/channel/multi_head_external_attention.hpp"
 #include "heed/channel/non_local.hpp"
+#include "heed/channel/outlook_attention.hpp"
 #include "heed/channel/position_attention.hpp"
 #include "heed/channel/separable_self_attention.hpp"
 #include "heed/channel/transposed_attention.hpp"
@@ -94,6 +95,13 @@ void add_channel_attention(Registry& add) {
     } else {
       c.out("out", op(c.in(rank<4>, "x")));
     }
+  });
+  add("outlook_attention", []<class C>(C& c) {
+    heed::OutlookAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads"),
+                                          .kernel_size = c.integer("kernel_size"),
+                                          .padding = c.integer("padding"),
+                                          .stride = c.integer("stride")}};
+    run(c, op);
   });
 }
 

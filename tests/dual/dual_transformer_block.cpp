@@ -22,10 +22,10 @@ heed::MixFfn<double> ffn(Index c, Index hidden) {
 DualTransformerBlock<double> block(Index c, Index heads) {
   DualTransformerBlock<double> op{{.height = 2, .width = 3}};
   for (auto* ln : {&op.ln1, &op.ln2, &op.ln3, &op.ln4}) *ln = {fill<1>({c}), fill<1>({c})};
-  op.spatial = {{fill<2>({3, c}), fill<1>({3})},
-                {fill<2>({3, c}), fill<1>({3})},
-                {fill<2>({5, c}), fill<1>({5})},
-                {fill<2>({c, 5}), fill<1>({c})}};
+  op.spatial.q = {fill<2>({3, c}), fill<1>({3})};
+  op.spatial.k = {fill<2>({3, c}), fill<1>({3})};
+  op.spatial.v = {fill<2>({5, c}), fill<1>({5})};
+  op.spatial.out = {fill<2>({c, 5}), fill<1>({c})};
   op.channel.options.num_heads = heads;
   for (auto* part : {&op.channel.q, &op.channel.k, &op.channel.v}) part->weight = fill<2>({c, c});
   op.channel.temperature = fill<1>({heads});
@@ -40,7 +40,9 @@ DualTransformerBlock<double> block(Index c, Index heads) {
 TEST_CASE("dual_transformer_block: heads of one channel pass their values on; errors") {
   auto op = block(4, 4);
   const auto x = random_tensor<double, 3>({2, 6, 4}, 1);
-  for (auto* layer : {&op.spatial.out, &op.mlp1.fc2, &op.mlp2.fc2}) layer->weight.setZero(), layer->bias.setZero();
+  op.spatial.out.weight.setZero();
+  op.spatial.out.bias.setZero();
+  for (auto* layer : {&op.mlp1.fc2, &op.mlp2.fc2}) layer->weight.setZero(), layer->bias.setZero();
   const Tensor<double, 3> want = x + op.channel.out(op.channel.v(op.ln3(x)));
   CHECK(heed::test::error_of(op(x), want) < 1e-13);
   op.channel.options.num_heads = 3;

@@ -71,6 +71,9 @@ TEST_CASE("agent_attention_core is two softmaxes") {
                  softmax_of(q, agent, softmax_of(agent, k, v, by, {}), by, {})) < 1e-13);
   check_gradients([&](auto&, const auto&... x) { return attend(x...); }, q, agent, k, v, of_agents, of_queries);
 
+  const Tensor<double, 4> nobody(2, 2, 0, 3), shortcut = v * 0.25;
+  CHECK(error_of(attend(q, nobody, k, v), shortcut) == 0);
+
   const auto fewer = random_tensor<double, 4>({2, 2, 4, 3}, 7), values = random_tensor<double, 4>({2, 2, 4, 4}, 8);
   CHECK_THROWS_AS(attend(q, agent, fewer, values), heed::Error);
   CHECK_THROWS_WITH(attend(q, agent, k, v, of_queries),

@@ -62,7 +62,8 @@ class PanelTiles {
       } else if (run.seen == Seen::kAll) {
         add(key, stop, 0, batches_, 0);
       } else {
-        add_edge(key, std::min<Index>(stop, key + kLanes));
+        constexpr Index most = kWholeRunsOf<typename Problem::Rule> ? kKeyTile : Index(kLanes);
+        add_edge(key, std::min(stop, key + most));
       }
     }
     return rows_ > 0;
@@ -103,8 +104,8 @@ class PanelTiles {
   static constexpr Index kPlaneSize = kKeyTile * kWidth;
   static constexpr int kMaxSegments = 32;
 
-  // Sixteen keys at a time against each batch of queries: along an edge that runs through a tile (the causal diagonal,
-  // either end of a window) only the batches on its visible side take part.
+  // Sixteen keys at a time, or a run of them, against each batch of queries: along an edge that runs through a tile
+  // (the causal diagonal, either end of a window) only the batches on its visible side take part.
   void add_edge(Index& key, Index stop) {
     unsigned some = 0, test = 0;
     for (int v = 0; v < batches_; ++v) {

@@ -29,11 +29,19 @@ struct ProjectedAttention {
   template <Device D, class Score, class Rule, Operand Q, Operand K, Operand V>
   auto operator()(const D& device, const SoftmaxAttention<Score, Rule>& attend, Index heads, const Q& query,
                   const K& key, const V& value) const {
-    const auto queries = q(device, parameter_with(query, key, value));
-    const auto keys = k(device, parameter_with(key, query, value));
-    const auto values = v(device, parameter_with(value, query, key));
-    const auto mixed =
-        attend_heads(device, attend, split_heads(queries, heads), split_heads(keys, heads), split_heads(values, heads));
+    auto&& space = intermediates<Compute<OperandScalar<Q>>>("projected_attention", query, key, value);
+    const auto make = [&](const auto& like, Index channels) {
+      return space.template make<3>({sizes_of(like)[0], sizes_of(like)[1], channels});
+    };
+    const auto queries = make(query, q.weight.dimension(0));
+    const auto keys = make(key, k.weight.dimension(0));
+    const auto values = make(value, v.weight.dimension(0));
+    const auto mixed = make(query, v.weight.dimension(0));
+    q(device, query, queries);
+    k(device, key, keys);
+    v(device, value, values);
+    attend(device, split_heads(queries, heads), split_heads(keys, heads), split_heads(values, heads),
+           into(split_heads(mixed, heads)));
     return out(device, mixed);
   }
 

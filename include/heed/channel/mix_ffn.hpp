@@ -32,7 +32,9 @@ struct MixFfn {
 
   template <Device D, Operand X>
   auto operator()(const D& device, const X& x, Index width) const {
-    const auto u = fc1(device, x);
+    auto&& space = intermediates<T>("mix_ffn", x);
+    const auto u = space.template make<3>({sizes_of(x)[0], sizes_of(x)[1], fc1.weight.dimension(0)});
+    fc1(device, x, u);
     const auto map = view(u).split(1, width).permute({0, 3, 1, 2});
     const auto mixed = conv_2d(device, map, dw.weight, dw.bias, ConvOptions::same(3, fc1.weight.dimension(0)));
     const auto sum = add(device, view(mixed).merge(2).permute({0, 2, 1}), u);

@@ -3,12 +3,14 @@
 #pragma once
 
 #include "heed/block/concat.hpp"
+#include "heed/block/heads.hpp"
+#include "heed/block/two_sided_attention.hpp"
 #include "heed/channel/mix_ffn.hpp"
-#include "heed/channel/two_sided_attention.hpp"
 
 namespace heed::inline HEED_ISA {
 
-/// out = t + MixFfn(ln2(t)), t = [x1, x2] + out_ln(out(two_sided_attention(b, b, a))), a = ln1(x1), b = ln1(x2).
+/// out = t + MixFfn(ln2(t)), t = [x1, x2] + out_ln(out(attention)): two_sided_attention whose queries and keys are
+/// ln1(x2) and whose values are ln1(x1).
 ///
 ///   heed::SkipCrossAttention<float> skip{{.height = 14, .width = 14}};
 ///   auto y = skip(from_below, from_encoder);
@@ -54,8 +56,10 @@ struct SkipCrossAttention {
     const auto x2 = parameter_with(x2_like, x1_like);
     const auto a = ln1(device, x1);
     const auto b = ln1(device, x2);
-    const auto of_skip = split_heads(b, heads);
-    const auto mixed = two_sided_attention(device, of_skip, of_skip, split_heads(a, heads));
+    auto&& space = intermediates<T>(kName, x1);
+    const auto mixed = space.template make<3>(sizes_of(x1));
+    const auto rows = [&](const auto& x) { return split_heads(x, heads).permute({0, 1, 3, 2}); };
+    two_sided_attention(device, rows(b), rows(b), rows(a), rows(mixed));
     const auto t = add(device, concat<2>(device, x1, x2), out_ln(device, out(device, mixed)));
     return add(device, t, mlp(device, ln2(device, t), options.width));
   }

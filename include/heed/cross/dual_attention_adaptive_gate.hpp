@@ -3,7 +3,7 @@
 #pragma once
 
 #include "heed/block/activation.hpp"
-#include "heed/block/gated_residual.hpp"
+#include "heed/block/residual.hpp"
 #include "heed/cross/key_value_projection.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -52,7 +52,7 @@ struct DualAttentionAdaptiveGate {
     const auto of_style = style.read(device, heads, queries, style_tokens);
     const auto opening = tanh(device, parameter_with(gate, queries));
     const auto by_head = [&](const auto& tokens) { return view(tokens).split(2, sizes_of(tokens)[2] / heads); };
-    const auto mixed = gated_residual(device, by_head(of_timbre), view(opening).split(0, 1), by_head(of_style));
+    const auto mixed = add_product(device, by_head(of_timbre), view(opening).split(0, 1), by_head(of_style));
     return out(device, view(mixed).merge(2));
   }
 };

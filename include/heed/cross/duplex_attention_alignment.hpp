@@ -55,7 +55,7 @@ struct DuplexAttentionAlignment {
     const auto unit = l2_normalize(device, add(device, k, constant_with(std::move(small), k, v)));
     const auto kept = packed_with(masks(const_view(modality)), k, v);
     // Of each token (B, 1, N, 1): of a text, of a visual, and neither, in an item that has both.
-    const auto of = [&](Index row) { return view(kept).select(0, row).split(1, 1).split(0, 1).permute({1, 0, 2, 3}); };
+    const auto of = [&](Index row) { return view(kept).select(0, row).split(1, 1).split(0, 1); };
     const auto by_visual = pulled(device, k, v, unit, of(kText), ratio_visual, fuse_visual);
     const auto visual_keys = masked_fill(device, by_visual, of(kVisual), 0);
     const auto own = masked_fill(device, k, of(options.both ? kNeither : kNotVisual), 0);

@@ -5,9 +5,9 @@
 #include "heed/attention/heads.hpp"
 #include "heed/attention/mask/key_range.hpp"
 #include "heed/block/activation.hpp"
-#include "heed/block/gated_residual.hpp"
 #include "heed/block/mlp.hpp"
 #include "heed/block/normalize.hpp"
+#include "heed/block/residual.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -75,9 +75,9 @@ struct GatedCrossAttention {
     const auto values = v(device, media);
     const auto mixed =
         attend_heads(device, attend, options.num_heads, q(device, normed), view(keys).merge(1), view(values).merge(1));
-    const auto read = gated_residual(device, x, tanh(device, parameter_with(attn_gate, x, media)), out(device, mixed));
+    const auto read = add_product(device, x, tanh(device, parameter_with(attn_gate, x, media)), out(device, mixed));
     const auto again = layer_norm(device, read, ffn_norm.weight, ffn_norm.bias, options.eps);
-    return gated_residual(device, read, tanh(device, parameter_with(ffn_gate, read)), ffn(device, Gelu(), again));
+    return add_product(device, read, tanh(device, parameter_with(ffn_gate, read)), ffn(device, Gelu(), again));
   }
 
  private:

@@ -3,9 +3,9 @@
 #pragma once
 
 #include "heed/block/activation.hpp"
-#include "heed/block/gated_residual.hpp"
 #include "heed/block/mlp.hpp"
 #include "heed/block/pointwise.hpp"
+#include "heed/block/residual.hpp"
 #include "heed/cross/joint_attention.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -116,9 +116,9 @@ struct MmDitBlock {
   template <class D, Operand X, Operand Y, Operand M>
   static auto finished(const D& device, const X& tokens, const Y& attended, const M& modulation, const Mlp<T>& mlp) {
     const Index channels = sizes_of(tokens)[2];
-    const auto residual = gated_residual(device, tokens, vector_of(modulation, channels, 2), attended);
+    const auto residual = add_product(device, tokens, vector_of(modulation, channels, 2), attended);
     const auto inner = mlp(device, GeluTanh(), modulated(device, residual, modulation, 3));
-    return gated_residual(device, residual, vector_of(modulation, channels, 5), inner);
+    return add_product(device, residual, vector_of(modulation, channels, 5), inner);
   }
 };
 

@@ -4,7 +4,7 @@
 
 #include "heed/block/activation.hpp"
 #include "heed/block/concat.hpp"
-#include "heed/block/gated_residual.hpp"
+#include "heed/block/residual.hpp"
 #include "heed/cross/key_value_projection.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -70,7 +70,7 @@ struct PooledDualCrossAttention {
   auto read(const D& device, const Part& part, const X& x, const V& visual) const {
     require(part.gate.size() == 1, kName, "v2v.gate and t2v.gate must have shape (1), got (", part.gate.size(), ")");
     const auto mixed = part.source.read(device, options.num_heads, part.q(device, x), visual);
-    return gated_residual(device, x, tanh(device, parameter_with(part.gate, x, visual)), mixed);
+    return add_product(device, x, tanh(device, parameter_with(part.gate, x, visual)), mixed);
   }
 };
 

@@ -2,8 +2,8 @@
 // visual_token_pooling: the tokens of a grid as those of a smaller one.
 #pragma once
 
-#include "heed/block/concat.hpp"
 #include "heed/block/resample.hpp"
+#include "heed/block/tokens.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -41,12 +41,10 @@ struct VisualTokenPooling {
     const auto [grid, target, mode] = options;
     require(grid[0] > 0 && grid[1] > 0 && target[0] > 0 && target[1] > 0, "visual_token_pooling",
             "both grids must have cells, got ", shape_text(grid), " and ", shape_text(target));
-    require(sizes_of(x)[1] == grid[0] * grid[1], "visual_token_pooling",
-            "x must have shape (B, h w, C) with h w = ", grid[0] * grid[1], ", got ", shape_text(sizes_of(x)));
-    const auto map = view(x).split(1, grid[1]).permute({0, 3, 1, 2});
+    const auto map = map_of_tokens("visual_token_pooling", x, grid[0], grid[1]);
     const auto pooled = mode == TokenPooling::kAverage ? adaptive_average_pool(device, map, target)
                                                        : resize_bilinear(device, map, target);
-    return contiguous(device, view(pooled).merge(2).permute({0, 2, 1}));
+    return tokens_of_map(device, pooled);
   }
 };
 

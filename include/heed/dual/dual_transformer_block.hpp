@@ -3,13 +3,13 @@
 #pragma once
 
 #include "heed/channel/cross_covariance_attention.hpp"
+#include "heed/channel/efficient_attention.hpp"
 #include "heed/channel/mix_ffn.hpp"
-#include "heed/channel/two_sided_attention.hpp"
 
 namespace heed::inline HEED_ISA {
 
-/// x += spatial(ln1(x)), x += mlp1(ln2(x)), x += channel(ln3(x)), x += mlp2(ln4(x)): spatial is efficient attention of
-/// one head, out(two_sided_attention(q, k, v)), channel a CrossCovarianceAttention, mlp1 and mlp2 MixFfn.
+/// x += spatial(ln1(x)), x += mlp1(ln2(x)), x += channel(ln3(x)), x += mlp2(ln4(x)): spatial is an
+/// EfficientAttention without residual, channel a CrossCovarianceAttention, mlp1 and mlp2 MixFfn.
 ///
 ///   heed::DualTransformerBlock<float> block{{.height = 14, .width = 14}};
 ///
@@ -23,28 +23,10 @@ struct DualTransformerBlock {
   struct Options {
     Index height = 1, width = 1;
   };
-  /// The projections of the attention among positions.
-  struct Spatial {
-    Linear<T> q = {}, k = {}, v = {}, out = {};
-
-    template <class F>
-    void for_each_parameter(F&& f) {
-      visit_part("q.", q, f);
-      visit_part("k.", k, f);
-      visit_part("v.", v, f);
-      visit_part("out.", out, f);
-    }
-    template <Device D, Operand X>
-    auto operator()(const D& device, const X& x) const {
-      const auto queries = q(device, x), keys = k(device, x), values = v(device, x);
-      return out(device,
-                 two_sided_attention(device, split_heads(queries, 1), split_heads(keys, 1), split_heads(values, 1)));
-    }
-  };
 
   Options options = {};
   LayerNorm<T> ln1 = {}, ln2 = {}, ln3 = {}, ln4 = {};
-  Spatial spatial = {};
+  EfficientAttention<T> spatial{{.residual = false}};
   CrossCovarianceAttention<T> channel = {};
   MixFfn<T> mlp1 = {}, mlp2 = {};
 
@@ -67,14 +49,12 @@ struct DualTransformerBlock {
   template <Device D, Operand X>
   auto operator()(const D& device, const X& x) const {
     require_tokens_of(kName, "x", x, options.height, options.width);
-    const Index channels = sizes_of(x)[2], keys = spatial.q.weight.dimension(0), values = spatial.v.weight.dimension(0);
-    check_linear(kName, "spatial.q", spatial.q, channels, keys);
-    check_linear(kName, "spatial.k", spatial.k, channels, keys);
-    check_linear(kName, "spatial.v", spatial.v, channels, values);
-    check_linear(kName, "spatial.out", spatial.out, values, channels);
+    const Index channels = sizes_of(x)[2];
     mlp1.check(kName, "mlp1.", channels);
     mlp2.check(kName, "mlp2.", channels);
-    const auto x1 = add(device, x, spatial(device, ln1(device, x)));
+    const auto z = ln1(device, x);
+    const auto map = spatial(device, view(z).split(1, options.width).permute({0, 3, 1, 2}));
+    const auto x1 = add(device, x, view(map).merge(2).permute({0, 2, 1}));
     const auto x2 = add(device, x1, mlp1(device, ln2(device, x1), options.width));
     const auto x3 = add(device, x2, channel(device, ln3(device, x2)));
     return add(device, x3, mlp2(device, ln4(device, x3), options.width));

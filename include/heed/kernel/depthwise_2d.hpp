@@ -93,6 +93,14 @@ HEED_INLINE void depthwise_block(const T* from, Index row_step, const Index* off
 
 inline constexpr int kDepthwiseBatches = 4;
 
+/// Columns that blocks of outputs fill from `first` on: as many batches as depthwise takes for the rest of a row.
+template <Real T>
+Index depthwise_block_columns(Index first, Index columns) {
+  constexpr Index w = simd::kLanes<T>;
+  const Index batches = std::min<Index>(kDepthwiseBatches, (columns - first + w - 1) / w);
+  return (batches > 2 ? kDepthwiseBatches : batches) * w;
+}
+
 /// Index and type of a plane: which channel a plane of outputs reads.
 template <class U>
 View<U, 2> plane_of(const View<U, 4>& map, Index b, Index channel) {
@@ -113,7 +121,9 @@ void depthwise(const D& device, const View<const UX, 4>& x, const T* weights, co
   // Tokens as a map, or maps of one position.
   if (x.stride(1) == 1 && out.stride(1) == 1 && multiplier == 1 && 2 * x.size(1) >= w)
     return depthwise_channels<T>(device, x, weights, bias, kh, kw, steps, out);
-  const detail::PaddedPlane padded(steps, kh, kw, out.size(2), out.size(3), block);
+  const Index last = (out.size(3) - 1) / block * block;
+  const detail::PaddedPlane padded(steps, kh, kw, out.size(2), out.size(3),
+                                   last + detail::depthwise_block_columns<T>(last, out.size(3)) - out.size(3));
   const Index together = std::max<Index>(1, 8192 / padded.count());
   parallel_for(device, (planes + together - 1) / together, [&](Index unit) {
     ScratchFrame frame;
@@ -133,7 +143,7 @@ void depthwise(const D& device, const View<const UX, 4>& x, const T* weights, co
                                             target.at(i, j), target.stride(0), target.stride(1), target.size(1) - j);
         };
         for (Index j = 0; j < target.size(1); j += block) {
-          const Index batches = std::min<Index>(detail::kDepthwiseBatches, (target.size(1) - j + w - 1) / w);
+          const Index batches = detail::depthwise_block_columns<T>(j, target.size(1)) / w;
           Index i = 0;
           // Eight sums at a time hide the latency of the multiply-add.
           if (batches == 1) {

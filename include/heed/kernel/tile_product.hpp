@@ -67,9 +67,10 @@ HEED_INLINE void multiply_rows(const T* a, Index row_step, Index depth_step, con
 
 template <int NV, Write write, Part part, Real T>
 HEED_NOINLINE void tile_columns(const T* a, Index row_step, Index depth_step, Index rows, Index depth, const T* b,
-                                Index b_stride, T* c, Index c_stride) {
+                                Index b_stride, T* c, Index c_stride, const Upcoming& next) {
   constexpr Index w = simd::kLanes<T>;
   for_row_blocks<kMicroRows<NV>>(rows, [&]<int R>(Index row) {
+    next.fetch(row, R);
     Batch<T> acc[R][NV];
     T* const target = c + row * c_stride;
     if constexpr (write == Write::kAdd) {
@@ -107,15 +108,17 @@ HEED_NOINLINE void tile_columns(const T* a, Index row_step, Index depth_step, In
 }  // namespace detail
 
 /// c = a b, or c += a b: a (rows, depth), of which `part` counts, b (depth, columns), c (rows, columns); for a triangle
-/// rows = depth. Whole batches of columns are written. Sums run along the depth in order. Nothing overlaps.
+/// rows = depth. Whole batches of columns are written. Sums run along the depth in order. Nothing overlaps. With each
+/// row, one of `next` is fetched.
 template <Write write = Write::kAssign, Part part = Part::kAll, Real T>
-void tile_product(const Scalars<T>& a, Index rows, Index depth, const Tile<T>& b, Index columns, const Tile<T>& c) {
+void tile_product(const Scalars<T>& a, Index rows, Index depth, const Tile<T>& b, Index columns, const Tile<T>& c,
+                  const Upcoming& next = {}) {
   constexpr Index w = simd::kLanes<T>;
   for (Index column = 0; column < columns; column += kPanelWidth<T>) {
     const int batches = int((std::min<Index>(kPanelWidth<T>, columns - column) + w - 1) / w);
     with_batches(batches, [&]<int NV>() {
       detail::tile_columns<NV, write, part>(a.data, a.row_step, a.column_step, rows, depth, b.data + column, b.stride,
-                                            c.data + column, c.stride);
+                                            c.data + column, c.stride, column == 0 ? next : Upcoming());
     });
   }
 }

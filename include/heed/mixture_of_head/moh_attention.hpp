@@ -56,7 +56,7 @@ struct MohAttention {
     const Index channels = sizes_of(x)[2], heads = options.num_heads, width = check(channels);
     auto routing = gates(kName, {heads, options.shared_heads, options.routed_heads}, device, x);
     const auto& g = routing.gates;
-    auto& loss = routing.load_balance_loss;
+    auto loss = std::move(routing.load_balance_loss);
     const auto packed = qkv(device, x);
     const auto part = [&](Index i) { return split_heads(view(packed).slice(2, i * heads * width, heads * width), heads); };
     const Index tokens = sizes_of(x)[1];

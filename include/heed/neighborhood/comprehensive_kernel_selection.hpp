@@ -104,8 +104,8 @@ struct ComprehensiveKernelSelection {
     const auto both = concat<1>(device, mean(device, all, {1}), max(device, all, {1}));
     const auto p = sigmoid(device, conv_2d(device, both, spatial_conv.weight, spatial_conv.bias, ConvOptions::same(7)));
     const auto of = [&](Index branch) { return view(p).slice(1, branch, 1); };
-    return pointwise(detail::DoublyGatedSum(), device, small_map, horizontal_map, vertical_map, c_s, c_h, c_v, of(0), of(1),
-                     of(2));
+    return pointwise(detail::DoublyGatedSum(), device, small_map, horizontal_map, vertical_map, c_s, c_h, c_v, of(0),
+                     of(1), of(2));
   }
 
  private:

@@ -15,6 +15,7 @@ namespace heed::inline HEED_ISA {
 ///
 ///   heed::NeighborhoodAttention<float, 2> attend{{.kernel_size = {7, 7}, .dilation = {2, 2}}};
 ///   auto [out, lse] = attend(q, k, v);                      // or attend(device, q, k, v, k_extra, v_extra)
+///   attend(device, q, k, v, heed::into(out));
 ///
 /// q (B, S_1, .., S_d, H, D), k (B, S_1, .., S_d, Hk, D), v (B, S_1, .., S_d, Hk, Dv), out (B, S_1, .., S_d, H, Dv),
 /// lse (B, S_1, .., S_d, H), natural; k_extra (B, M, Hk, D) and v_extra (B, M, Hk, Dv): keys that every query sees; rpb
@@ -86,23 +87,34 @@ struct NeighborhoodAttention {
         std::same_as<OperandScalar<Q>, T> && std::same_as<OperandScalar<K>, T> && std::same_as<OperandScalar<V>, T>,
         "heed::NeighborhoodAttention<T>: q, k and v are of T");
     check(sizes_of(q), sizes_of(k), sizes_of(v), sizes_of(k_extra), sizes_of(v_extra));
-    auto sizes = sizes_of(q);
-    sizes[rank - 1] = sizes_of(v)[rank - 1];
+    const auto sizes = out_sizes(sizes_of(q), sizes_of(v));
     std::array<Index, rank - 1> rows;
     std::copy_n(sizes.begin(), rank - 1, rows.begin());
     auto out = make_output<T, rank>(kName, sizes, q, k, v, k_extra, v_extra);
     auto lse = make_output<T, rank - 1>(kName, rows, q, k, v, k_extra, v_extra);
-    const View<const T, 4> table = rpb.size() == 0 ? View<const T, 4>() : grid<4>(const_view(rpb));
-    const Neighborhoods windows = neighborhoods(sizes_of(q)[rank - 1]);
     if constexpr (AnyRecorded<Q, K, V, E, F>) {
-      attend_neighborhoods(device, windows, grid<6>(q), grid<6>(k), grid<6>(v), k_extra, v_extra, table, grid<6>(out),
-                           grid<5>(lse));
+      attend_neighborhoods(device, neighborhoods(sizes_of(q)[rank - 1]), grid<6>(q), grid<6>(k), grid<6>(v), k_extra,
+                           v_extra, table(), grid<6>(out), grid<5>(lse));
     } else {
-      const NeighborhoodTensors<const T> tensors{grid<6>(const_view(q)), grid<6>(const_view(k)), grid<6>(const_view(v)),
-                                                 const_view(k_extra),    const_view(v_extra),    table};
-      attend_neighborhoods(device, windows, tensors, grid<6>(view(out)), grid<5>(view(lse)));
+      run(device, q, k, v, k_extra, v_extra, view(out), view(lse));
     }
     return Result<decltype(out), decltype(lse)>{std::move(out), std::move(lse)};
+  }
+  /// Into the caller's memory: into(out), or into(out, lse).
+  template <Device D, TensorLike Q, TensorLike K, TensorLike V>
+  void operator()(const D& device, const Q& q, const K& k, const V& v, const Into<T, Axes + 3, T>& target) const {
+    (*this)(device, q, k, v, View<const T, 4>(), View<const T, 4>(), target);
+  }
+  template <Device D, TensorLike Q, TensorLike K, TensorLike V, TensorLike E, TensorLike F>
+  void operator()(const D& device, const Q& q, const K& k, const V& v, const E& k_extra, const F& v_extra,
+                  const Into<T, Axes + 3, T>& target) const {
+    check(sizes_of(q), sizes_of(k), sizes_of(v), sizes_of(k_extra), sizes_of(v_extra));
+    const auto sizes = out_sizes(sizes_of(q), sizes_of(v));
+    require_shape(kName, "out", target.out.sizes, sizes);
+    std::array<Index, Axes + 2> rows;
+    std::copy_n(sizes.begin(), Axes + 2, rows.begin());
+    if (target.has_lse()) require_shape(kName, "lse", target.lse.sizes, rows);
+    run(device, q, k, v, k_extra, v_extra, target.out, target.lse);
   }
 
  private:
@@ -122,6 +134,23 @@ struct NeighborhoodAttention {
     } else {
       return grid<Rank>(x.split(1, sizes_of(x)[1]));
     }
+  }
+
+  template <class D, class Q, class K, class V, class E, class F>
+  void run(const D& device, const Q& q, const K& k, const V& v, const E& k_extra, const F& v_extra,
+           const View<T, Axes + 3>& out, const View<T, Axes + 2>& lse) const {
+    const NeighborhoodTensors<const T> tensors{grid<6>(const_view(q)), grid<6>(const_view(k)), grid<6>(const_view(v)),
+                                               const_view(k_extra),    const_view(v_extra),    table()};
+    attend_neighborhoods(device, neighborhoods(tensors.q.size(5)), tensors, grid<6>(out),
+                         lse.data ? grid<5>(lse) : View<T, 5>());
+  }
+
+  View<const T, 4> table() const { return rpb.size() == 0 ? View<const T, 4>() : grid<4>(const_view(rpb)); }
+
+  template <std::size_t Rank>
+  static std::array<Index, Rank> out_sizes(std::array<Index, Rank> q, const std::array<Index, Rank>& v) {
+    q[Rank - 1] = v[Rank - 1];
+    return q;
   }
 
   Neighborhoods neighborhoods(Index width) const {

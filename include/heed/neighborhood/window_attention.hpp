@@ -2,10 +2,11 @@
 // window_attention: attention inside the windows of a grid, which may be shifted.
 #pragma once
 
-#include "heed/attention/heads.hpp"
+#include "heed/attention/softmax_attention.hpp"
 #include "heed/block/concat.hpp"
 #include "heed/block/embedding.hpp"
 #include "heed/block/gather.hpp"
+#include "heed/block/heads.hpp"
 #include "heed/block/linear.hpp"
 #include "heed/core/divide.hpp"
 
@@ -134,37 +135,43 @@ struct WindowAttention {
     const auto by_batch = [&](const std::int32_t* indices, Index count) {
       return View<const std::int32_t, 2>(indices, {sizes[0], count}, {0, 1});
     };
-    const auto windows = gather(device, view(x).merge(1), by_batch(pixel_of, padded));
-    const auto packed =
-        qkv(device, view(windows).template reshape<3>({sizes[0] * parts.count(), parts.tokens(), sizes[3]}));
-    const auto heads = [&](int which) {
-      return split_heads(view(packed).slice(2, which * sizes[3], sizes[3]), o.num_heads);
+    auto&& space = intermediates<T>(kName, x);
+    const auto windows = space.template make<3>({sizes[0], padded, sizes[3]});
+    const auto packed = space.template make<3>({sizes[0], padded, 3 * sizes[3]});
+    const auto mixed = space.template make<3>({sizes[0], padded, sizes[3]});
+    const auto projected = space.template make<3>({sizes[0], padded, sizes[3]});
+    gather(device, view(x).merge(1), by_batch(pixel_of, padded), windows);
+    qkv(device, windows, packed);
+    // Heads (B windows, H, tokens, D) in place; part 0, 1 or 2 of the packed projection.
+    const auto heads = [&](const auto& tokens, Index part) {
+      const auto by_window = tokens.split(1, parts.tokens()).merge(0).slice(2, part * sizes[3], sizes[3]);
+      return split_heads(by_window, o.num_heads);
     };
     const View<const float, 2> region_ids(regions, {parts.count(), parts.tokens()});
-    const auto mixed = attend(o, device, heads(0), heads(1), heads(2), region_ids, parts);
-    const auto projected = out(device, mixed);
-    return merged(device, view(projected).template reshape<3>({sizes[0], padded, sizes[3]}), by_batch(token_of, pixels),
-                  sizes);
+    attend(o, device, heads(packed, 0), heads(packed, 1), heads(packed, 2), region_ids, parts, heads(mixed, 0));
+    out(device, mixed, projected);
+    auto image = make_output<T, 4>(kName, sizes, x);
+    gather(device, projected, by_batch(token_of, pixels), view(image).merge(1));
+    return image;
   }
 
  private:
   static constexpr std::string_view kName = "window_attention";
 
-  template <class D, Operand Q>
-  auto attend(const Options& o, const D& device, const Q& q, const Q& k, const Q& v,
-              const View<const float, 2>& regions, const detail::WindowPartition& parts) const {
+  template <class D, Operand Q, Operand O>
+  void attend(const Options& o, const D& device, const Q& q, const Q& k, const Q& v,
+              const View<const float, 2>& regions, const detail::WindowPartition& parts, const O& target) const {
     const SoftmaxOptions common{.scale = o.scale};
     const bool shifted = o.shift[0] > 0 || o.shift[1] > 0;
-    if (!shifted && rel_bias_table.size() == 0) return attend_heads(device, softmax_attention(common), q, k, v);
+    if (!shifted && rel_bias_table.size() == 0) return softmax_attention(common)(device, q, k, v, into(target));
     const auto ids = packed_with(regions, q);
     const detail::RegionPenalty penalty{{}, const_view(ids), o.region_penalty, Divider(parts.count())};
     const auto table = parameter_with(rel_bias_table, q);
     ScratchFrame frame;
     const auto pairs = embedding(device, table, rows_of_pairs(frame, parts.window));
     const auto biases = contiguous(device, view(pairs).permute({2, 0, 1}));
-    return attend_heads(
-        device, softmax_attention(when(rel_bias_table.size() > 0, bias(biases)) | when(shifted, penalty), common), q, k,
-        v);
+    softmax_attention(when(rel_bias_table.size() > 0, bias(biases)) | when(shifted, penalty), common)(device, q, k, v,
+                                                                                                      into(target));
   }
 
   // Rows of the table, (tokens, tokens); none without a table.
@@ -176,18 +183,6 @@ struct WindowAttention {
         rows[i * tokens + j] = std::int32_t((i / window[1] - j / window[1] + window[0] - 1) * (2 * window[1] - 1) +
                                             i % window[1] - j % window[1] + window[1] - 1);
     return {rows, {tokens, tokens}};
-  }
-
-  template <class D, Operand X>
-  static auto merged(const D& device, const X& tokens, const View<const std::int32_t, 2>& token_of,
-                     const std::array<Index, 4>& sizes) {
-    if constexpr (Recorded<X>) {
-      return gather(device, tokens, token_of).template reshape<4>(sizes);
-    } else {
-      auto image = make_output<T, 4>(kName, sizes, tokens);
-      gather(device, tokens, token_of, view(image).merge(1));
-      return image;
-    }
   }
 
   void check(const Options& o, const std::array<Index, 4>& x) const {

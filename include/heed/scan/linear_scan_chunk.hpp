@@ -47,12 +47,13 @@ void add_row(const T* x, T factor, Index width, T* sum) {
   for (Index c = 0; c < width; c += simd::kLanes<T>)
     simd::fma(simd::load_aligned(x + c), simd::Batch<T>(factor), simd::load_aligned(sum + c)).store_aligned(sum + c);
 }
+/// The products of two rows, summed in as many parts as a batch has lanes.
 template <Real T>
-T dot_row(const T* x, const T* y, Index width) {
+HEED_INLINE simd::Batch<T> dot_lanes(const T* x, const T* y, Index width) {
   simd::Batch<T> sum(T(0));
   for (Index c = 0; c < width; c += simd::kLanes<T>)
     sum = simd::fma(simd::load_aligned(x + c), simd::load_aligned(y + c), sum);
-  return simd::reduce_add<T>(sum);
+  return sum;
 }
 
 /// Scratch of whole batches a row, zeros.
@@ -86,12 +87,13 @@ struct ScanChunk {
   };
 
   const ScanHead<T>& head;
-  Index features, width, count = 0;
-  Tile k, keys;         // (C, D); keys transposed, (D, C)
-  Tile x, rest, beta;   // (C, W); the delta rule's corrections are beta * rest
-  Tile weight;          // e^(G_i - G_j), (C, C); only for one decay a token
-  Tile decay;           // e^g, (C, D) or (1, C)
+  Index features, width, count = 0, behind = 0;  // behind: the first token after the chunk
+  Tile k, keys;                                  // (C, D); keys transposed, (D, C)
+  Tile x, rest, beta;                            // (C, W); the delta rule's corrections are beta * rest
+  Tile weight;                                   // e^(G_i - G_j), (C, C); only for one decay a token
+  Tile decay;                                    // e^g, (C, D) or (1, C)
   Tile running, total;  // (1, D): the decay of the tokens of a step so far, and that of the chunk
+  Tile one;             // (1, D)
   Tile near_keys;       // (kStep, D)
   T* prefix = nullptr;  // e^G_i; only for one decay a token
   Reader* readers = nullptr;
@@ -113,6 +115,8 @@ struct ScanChunk {
       prefix = frame.take<T>(capacity);
     }
     running = make_tile<T>(frame, 1, features);
+    one = make_tile<T>(frame, 1, features);
+    std::fill_n(one.data, one.stride, T(1));
     total = make_tile<T>(frame, 1, features);
     if (channels) near_keys = make_tile<T>(frame, kStep, features);
     readers = frame.take<Reader>(delta + of.groups());
@@ -133,6 +137,7 @@ struct ScanChunk {
   /// Reads tokens, and finds what the first `some` readers need; all readers if some is negative.
   void load(Index first, Index tokens, Index some = -1) {
     count = tokens;
+    behind = first + tokens;
     if (some < 0) some = delta + head.groups();
     read(head.k, first, features, k);
     read(head.v, first, head.v.size(1), x);
@@ -176,34 +181,60 @@ struct ScanChunk {
   }
 
   /// y = pairs x + reach state.
-  void read_state(const Reader& reader, const Tile& state, const Tile& y) const {
-    kernel::tile_product(kernel::Scalars<T>(reader.reach), count, features, state, width, y);
-    kernel::tile_product<kernel::Write::kAdd, kernel::Part::kLower>(kernel::Scalars<T>(reader.pairs), count, count, x,
-                                                                    width, y);
+  void read_state(Index reader, const Tile& state, const Tile& y) const {
+    const Reader& from = readers[reader];
+    const auto q = reader < delta ? View<const T, 2>() : head.q.select(0, reader - delta);
+    kernel::tile_product(kernel::Scalars<T>(from.reach), count, features, state, width, y, following(q));
+    kernel::tile_product<kernel::Write::kAdd, kernel::Part::kLower>(kernel::Scalars<T>(from.pairs), count, count, x,
+                                                                    width, y, following(head.v));
   }
 
   /// state <- e^G_end state + keys^T x.
   void advance(const Tile& state) const {
     if (decays())
       for (Index d = 0; d < features; ++d) product_row(state.row(d), total.data[d], state.stride, state.row(d));
-    kernel::tile_product<kernel::Write::kAdd>(kernel::Scalars<T>(keys), features, count, x, width, state);
+    kernel::tile_product<kernel::Write::kAdd>(kernel::Scalars<T>(keys), features, count, x, width, state,
+                                              following(head.k));
   }
 
   /// Calls f(i) for the tokens [first, last) of a step: near_keys then holds those up to i, decayed up to i, and
-  /// `running` the decay of the step up to and with i.
+  /// `running` the decay of the step up to and with i. With `dots`, dots[j - first] is that of row i of q and key j,
+  /// not yet summed over the lanes.
   template <class F>
   void walk(Index first, Index last, const F& f) const {
+    walk<false>(first, last, k, nullptr, f);
+  }
+  template <bool kDots, class F>
+  void walk(Index first, Index last, const Tile& q, simd::Batch<T>* dots, const F& f) const {
+    using Batch = simd::Batch<T>;
     std::fill_n(running.data, running.stride, T(1));
     for (Index i = first; i < last; ++i) {
-      for (Index j = first; j < i; ++j)
-        product_row(near_keys.row(j - first), decay.row(i), k.stride, near_keys.row(j - first));
-      std::copy_n(k.row(i), k.stride, near_keys.row(i - first));
-      product_row(running.data, decay.row(i), k.stride, running.data);
+      const T* const by = decay.row(i);
+      const T* const query = q.row(i);
+      for (Index j = first; j <= i; ++j) {
+        T* const key = near_keys.row(j - first);
+        const T* const from = j < i ? key : k.row(i);
+        const T* const factor = j < i ? by : one.data;
+        Batch dot(T(0));
+        for (Index c = 0; c < k.stride; c += simd::kLanes<T>) {
+          const Batch decayed = simd::load_aligned(from + c) * simd::load_aligned(factor + c);
+          decayed.store_aligned(key + c);
+          if constexpr (kDots) dot = simd::fma(simd::load_aligned(query + c), decayed, dot);
+        }
+        if constexpr (kDots) dots[j - first] = dot;
+      }
+      product_row(running.data, by, k.stride, running.data);
       f(i);
     }
   }
 
  private:
+  // Rows of the next chunk: of their memory's latency the products hide what the prefetchers leave.
+  kernel::Upcoming following(const View<const T, 2>& x) const {
+    const Index rows = std::min(count, x.size(0) - behind);
+    if (!x.data || rows <= 0 || x.stride(1) != 1) return {};
+    return kernel::upcoming(x.at(behind), x.stride(0), rows, x.size(1));
+  }
   static View<const T, 2> stretch(View<const T, 2> column, Index width) {
     column.sizes[1] = width;
     column.strides[1] = 0;
@@ -257,16 +288,26 @@ struct ScanChunk {
 
   void weigh_by_channel(Index some) {
     std::fill_n(total.data, total.stride, T(1));
+    simd::Batch<T> dots[kStep];  // of a query and the keys of its step, not yet summed over lanes
+    std::fill_n(dots, kStep, simd::Batch<T>(T(0)));
     for (Index first = 0; first < count; first += kStep) {
       const Index last = std::min(first + kStep, count);
-      walk(first, last, [&](Index i) {
-        for (Index r = 0; r < some; ++r)
-          product_row(readers[r].q.row(i), running.data, k.stride, readers[r].near.row(i));
-        for (Index r = 0; r < some; ++r)
-          for (Index j = first; j <= i; ++j)
-            readers[r].pairs.row(i)[j] = dot_row(readers[r].q.row(i), near_keys.row(j - first), k.stride);
-        if (delta) readers[0].pairs.row(i)[i] = 0;
-      });
+      following(head.decay).fetch(first, kStep);
+      const auto with_tokens = [&](Index i) {
+        for (Index r = 0; r < some; ++r) {
+          const Reader& reader = readers[r];
+          product_row(reader.q.row(i), running.data, k.stride, reader.near.row(i));
+          for (Index j = first; r > 0 && j <= i; ++j)
+            dots[j - first] = dot_lanes(reader.q.row(i), near_keys.row(j - first), k.stride);
+          simd::reduce_add_rows<T>(dots).store_aligned(reader.pairs.row(i) + first);
+        }
+        if (delta && some > 0) readers[0].pairs.row(i)[i] = 0;
+      };
+      if (some > 0) {
+        walk<true>(first, last, readers[0].q, dots, with_tokens);
+      } else {
+        walk(first, last, with_tokens);
+      }
       for (Index r = 0; r < some; ++r) {
         const Reader& reader = readers[r];
         // Keys of earlier steps stand decayed up to the beginning of this one.

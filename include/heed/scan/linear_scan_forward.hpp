@@ -40,7 +40,7 @@ void scan_chunks(const ScanHead<T>& head, Index capacity, const View<T, 3>& out,
     chunk.load(first, std::min(capacity, head.tokens() - first));
     chunk.correct(state);
     for (Index g = 0; g < head.groups(); ++g) {
-      chunk.read_state(chunk.readers[chunk.delta + g], state, y);
+      chunk.read_state(chunk.delta + g, state, y);
       write_rows(y, out.select(0, g).slice(0, first, chunk.count));
     }
     if (end.data || first + capacity < head.tokens()) chunk.advance(state);

@@ -84,16 +84,17 @@ struct BridgingAttention {
 
     const auto x = parameter_with(x_like, query_pos, keys[0].features);
     const auto from = parameter_with(query_pos, x);
-    const auto map = options.location ? group[0].location.map(device, x) : constant_with(zero(), x);
+    const auto map = options.location ? group[0].location.map(device, x) : constant_with(zero<4>(), x);
     const auto attended = [&](std::size_t g) {
       const auto features = parameter_with(keys[g].features, x);
       const auto to = parameter_with(keys[g].positions, x);
       const auto scores = [&] {
-        if (!options.location) return contiguous(device, map);
+        if (!options.location) return constant_with(zero<3>(), x);
         if (g == 0 || options.shared_location) return group[0].location.pairs(device, map, from, to);
         return group[g].location.pairs(device, group[g].location.map(device, x), from, to);
       }();
-      const auto attend = softmax_attention(bias(view(scores).permute({0, 3, 1, 2})), scale());
+      const Index queries = options.location ? sizes_of(from)[1] : 1, points = options.location ? sizes_of(to)[1] : 1;
+      const auto attend = softmax_attention(bias(SharedLocationBias<T>::by_heads(scores, queries, points)), scale());
       return group[g].attention(device, attend, options.num_heads, x, features, features);
     };
     auto sum = add(device, x, attended(0));
@@ -110,8 +111,12 @@ struct BridgingAttention {
     return result;
   }
   // A bias that changes nothing.
-  static Tensor<T, 4> zero() {
-    Tensor<T, 4> result(1, 1, 1, 1);
+  template <int Rank>
+  static Tensor<T, Rank> zero() {
+    Tensor<T, Rank> result;
+    Eigen::DSizes<Index, Rank> one;
+    one.fill(1);
+    result.resize(one);
     result.setZero();
     return result;
   }

@@ -53,7 +53,8 @@ struct SharedLocationBias {
   template <Device D, Operand Q, Operand K>
   auto operator()(const D& device, const Q& query_pos, const K& key_pos) const {
     const auto scores = pairs(device, map(device, query_pos, key_pos), query_pos, key_pos);
-    return contiguous(device, view(scores).permute({0, 3, 1, 2}));
+    const auto q = sizes_of(query_pos), k = sizes_of(key_pos);
+    return contiguous(device, by_heads(scores, q[1], k[1]));
   }
 
   /// g on the steps of the map, (1, H', W, H), for pairs(); of one cell where there is no map. It depends on the
@@ -72,7 +73,7 @@ struct SharedLocationBias {
     return add(device, view(rows).split(0, 1).split(0, sizes_of(rows)[0]), view(columns).template promote<4>());
   }
 
-  /// The bias as (B, N, K, H), of a map() of the same operands.
+  /// The bias as (B, N K, H), of a map() of the same operands.
   template <Device D, Operand M, Operand Q, Operand K>
   auto pairs(const D& device, const M& steps, const Q& query_pos, const K& key_pos) const {
     static_assert(kOperandRank<Q> == 3 && kOperandRank<K> == 3, "heed::SharedLocationBias: positions are (B, N, 2)");
@@ -81,16 +82,19 @@ struct SharedLocationBias {
     require(q[2] == 2, kName, "query_pos must have shape (B, N, 2), got ", shape_text(q));
     require(k[0] == q[0] && k[2] == 2, kName, "key_pos must have shape (B, K, 2) with B = ", q[0], ", got ",
             shape_text(k));
-    const Index count = q[1] * k[1], heads = loc.weight.dimension(0);
+    const std::array<Index, 3> shape{q[0], q[1] * k[1], 2};
     const auto from = parameter_with(query_pos, key_pos);
     const auto to = parameter_with(key_pos, query_pos);
     const auto distance = subtract(device, view(to).split(0, 1), view(from).split(1, 1));  // (B, N, K, 2)
-    const auto scores = options.base_size ? between(device, steps, distance, {q[0], count, 2})
-                                          : exact(device, distance, {q[0], count, 2});
-    const auto shape = std::array<Index, 4>{q[0], q[1], k[1], heads};
-    const auto finish = [&](const auto& s) { return contiguous(device, view(s).template reshape<4>(shape)); };
-    if (!options.log_scale) return finish(scores);
-    return finish(activate(device, Log(), activate(device, AtLeast{1e-6}, scores)));
+    const auto scores = options.base_size ? between(device, steps, distance, shape) : exact(device, distance, shape);
+    if (!options.log_scale) return scores;
+    return activate(device, Log(), activate(device, AtLeast{1e-6}, scores));
+  }
+  /// A view of pairs() of N queries and K keys, as (B, H, N, K).
+  template <Operand X>
+  static auto by_heads(const X& pairs, Index queries, Index keys) {
+    const auto sizes = sizes_of(pairs);
+    return view(pairs).template reshape<4>({sizes[0], queries, keys, sizes[2]}).permute({0, 3, 1, 2});
   }
 
  private:

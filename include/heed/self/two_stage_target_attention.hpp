@@ -3,6 +3,7 @@
 #pragma once
 
 #include "heed/block/gather.hpp"
+#include "heed/block/row_scores.hpp"
 #include "heed/block/top_k.hpp"
 #include "heed/self/target_attention.hpp"
 
@@ -80,8 +81,8 @@ struct TwoStageTargetAttention {
   template <class D, class U, class UK>
   Tensor<std::int32_t, 2> search(const D& device, const View<const U, 2>& query, const View<const UK, 3>& key,
                                  const Inputs& in) const {
-    auto products = matmul(device, query.split(0, 1), key.permute({0, 2, 1}));
-    const auto scores = view(products).merge(1);
+    auto products = row_scores(device, query, key);
+    const auto scores = view(products);
     if (in.mask) masked_fill(device, scores, *in.mask, -std::numeric_limits<double>::infinity(), scores);
     return top_k(device, scores, options.top_k, TopKOrder::kIndex).indices;
   }

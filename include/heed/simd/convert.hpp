@@ -85,6 +85,14 @@ HEED_INLINE void store_partial(Batch<T> x, U* address, Index count) {
       x.store_unaligned(address);
       return;
     }
+#if defined(__AVX512F__)
+    if constexpr (std::same_as<T, float>) {
+      _mm512_mask_storeu_ps(address, __mmask16((1u << unsigned(count)) - 1u), x);
+    } else {
+      _mm512_mask_storeu_pd(address, __mmask8((1u << unsigned(count)) - 1u), x);
+    }
+    return;
+#endif
   }
   alignas(64) T lanes[kLanes<T>];
   x.store_aligned(lanes);

@@ -98,7 +98,8 @@ struct AcmilAttention {
     auto logits = mask(pool.attention_logits(device, z));
     const auto p = softmax(device, logits);
     const auto pooled = matmul(device, p, z);
-    const auto weight = parameter_with(branch_weight, x), bias = parameter_with(branch_bias, x);
+    const auto weight = parameter_with(branch_weight, x);
+    const auto bias = parameter_with(branch_bias, x);
     const auto answers = detail::branch_linear(device, view(pooled).split(0, 1), weight, bias);  // (K, 1, n_class)
     auto branch_logits = copy_as<2>(device, answers, {branches, classes});
     auto bag_logits = bag(device, matmul(device, mean(device, p, {0}), z));

@@ -11,9 +11,9 @@ namespace heed::inline HEED_ISA {
 ///   heed::Entmax sparsemax{{.alpha = 2}};
 ///   auto y = sparsemax(x);                                  // or sparsemax(device, x), or (x, alpha)
 ///
-/// x (.., n), out as x; alpha (.., 1) in place of the option, one for each row, differentiable. Shapes, -infinity, errors
-/// and cost as of the block. Source: Martins and Astudillo 2016, Peters et al. 2019, Correia et al. 2019; the results
-/// of deep-spin/entmax, both its exact and its bisecting functions.
+/// x (.., n), out as x; alpha (.., 1) in place of the option, one for each row, differentiable. Shapes, -infinity,
+/// errors and cost as of the block. Source: Martins and Astudillo 2016, Peters et al. 2019, Correia et al. 2019; the
+/// results of deep-spin/entmax, both its exact and its bisecting functions.
 struct Entmax {
   struct Options {
     double alpha = 1.5;  ///< 1 or more

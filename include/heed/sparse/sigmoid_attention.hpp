@@ -44,8 +44,9 @@ struct SigmoidAttention {
                   "heed::SigmoidAttention: q is (B, H, N, D), k (B, H, M, D) and v (B, H, M, Dv)");
     using enum SigmoidNormalization;
     const RowAttentionOptions common{options.causal, options.scale, {}};
-    const SigmoidWeights normalizer{
-        options.bias, options.normalization == kNone ? 0 : options.normalization == kSqrt ? 0.5 : 1.0};
+    const SigmoidWeights normalizer{options.bias, options.normalization == kNone   ? 0
+                                                  : options.normalization == kSqrt ? 0.5
+                                                                                   : 1.0};
     const View<const T, 1> none;
     detail::check_row_attention<T>(kName, sizes_of(q), sizes_of(k), sizes_of(v), common);
     normalizer.check(none, sizes_of(q)[1]);

@@ -85,7 +85,8 @@ struct TokenCoordinatedPromptAttention {
     const auto normed = norm(device, x);
     const auto normed_prompts = norm(device, prompts);
     const auto all = concat<1>(device, normed, view(normed_prompts).template promote<3>());
-    const auto weight = parameter_with(qkv.weight, x), bias = parameter_with(qkv.bias, x);
+    const auto weight = parameter_with(qkv.weight, x);
+    const auto bias = parameter_with(qkv.bias, x);
     const auto project = [&](const auto& input, Index part) {
       return linear(device, input, weight.slice(0, part * width, width),
                     sizes_of(bias)[0] > 0 ? bias.slice(0, part * width, width) : bias);

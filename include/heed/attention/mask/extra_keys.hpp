@@ -12,6 +12,7 @@ struct ExtraKeys : VisibilityRuleBase {
   R rule;
   Index keys;  // the sequence's own
   static constexpr int kPlanes = detail::kPlanesOf<R>;
+  static constexpr bool kWholeRuns = detail::kWholeRunsOf<R>;
 
   template <Real T, Lanes L>
   HEED_INLINE simd::Mask<T> operator()(const At<T, L>& at) const {

@@ -42,6 +42,8 @@ struct QueryTile {
 ///   Index key_count(Index batch, Index keys) const     fewer keys than the tensor has; moves the default positions too
 ///   void check(const AttentionShape&) const            throw heed::Error for arguments that do not fit the call
 ///   static constexpr int kPlanes, fill(tile, ...)      values laid out by tile beforehand (see BooleanMask)
+///   static constexpr bool kWholeRuns                   true if a run ends where any whole batch of the tile's queries,
+///                                                      counted from its first, begins or stops to see keys
 ///
 /// No gradient: visibility is piecewise constant.
 template <class R>
@@ -69,6 +71,15 @@ HEED_INLINE Run run_of(const R& rule, const QueryTile& tile, Index key) {
     return {Seen::kSome, kEndless};
   }
 }
+
+template <class R>
+inline constexpr bool kWholeRunsOf = [] {
+  if constexpr (requires { R::kWholeRuns; }) {
+    return R::kWholeRuns;
+  } else {
+    return false;
+  }
+}();
 
 template <class R>
 Index key_count_of(const R& rule, Index batch, Index keys) {

@@ -8,6 +8,7 @@
 #include "heed/attention/mask/extra_keys.hpp"
 #include "heed/attention/neighborhood/strips.hpp"
 #include "heed/kernel/elementwise.hpp"
+#include "heed/kernel/panel.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -50,8 +51,9 @@ class StripWork {
   Index own_keys() const { return strip_.key_count(); }
   Index keys() const { return own_keys() + (x_.k_extra.data ? x_.k_extra.size(1) : 0); }
 
-  /// Calls f(row of the strip, first element in the grid, elements from row to row, rows) for runs of a tensor of the
-  /// grid (B, Z, Y, X, heads, width).
+  /// Calls f(row of the strip, rows from one to the next, first element in the grid, elements from one to the next,
+  /// count) for runs along the last axis of a tensor of the grid (B, Z, Y, X, heads, width): in the order of memory,
+  /// which a copy by columns would cross (2.5 times slower).
   template <class U, class F>
   void for_runs(const View<U, 6>& grid, Index b, Index head, bool of_keys, F&& f) const {
     const auto& first = of_keys ? strip_.key : strip_.query;
@@ -62,16 +64,28 @@ class StripWork {
       step[a] = grid.stride(int(a) + 1) * options_.dilation[a];
     }
     U* const origin = grid.at(b, start[0], start[1], start[2], head);
-    for (Index x = 0, row = 0; x < count[2]; ++x)
-      for (Index z = 0; z < count[0]; ++z, row += count[1])
-        f(row, origin + z * step[0] + x * step[2], step[1], count[1]);
+    const Index rows = count[0] * count[1];
+    for (Index row = 0; row < rows; ++row)
+      f(row, rows, origin + row / count[1] * step[0] + row % count[1] * step[1], step[2], count[2]);
   }
 
   void pack(const View<const T, 6>& grid, Index b, Index head, bool of_keys, T* rows) const {
     const Index width = grid.size(5);
-    for_runs(grid, b, head, of_keys, [&](Index row, const T* from, Index step, Index count) {
-      kernel::copy_rows<T>(from, step, grid.stride(5), count, width, rows + row * width, width);
+    const T* last = nullptr;
+    Index last_row = 0;
+    // One run is fetched while the one before it is copied: heads lie apart, and no hardware prefetcher follows them.
+    Index pitch = 0, step = 0, count = 0;
+    const auto copy = [&] {
+      kernel::copy_rows<T>(last, step, grid.stride(5), count, width, rows + last_row * width, pitch * width);
+    };
+    for_runs(grid, b, head, of_keys, [&](Index row, Index rows_apart, const T* from, Index stride, Index length) {
+      pitch = rows_apart, step = stride, count = length;
+      kernel::upcoming(from, step, count, width).fetch(0, count);
+      if (last) copy();
+      last = from;
+      last_row = row;
     });
+    if (last) copy();
   }
   /// Keys or values, the extra ones behind them.
   void pack(const View<const T, 6>& grid, const View<const T, 4>& extra, Index b, Index head, T* rows) const {
@@ -82,18 +96,20 @@ class StripWork {
                            rows + own_keys() * width, width);
   }
   void unpack(const T* rows, Index b, Index head, const View<T, 6>& grid) const {
-    const Index width = grid.size(5);
-    for_runs(grid, b, head, false, [&](Index row, T* to, Index step, Index count) {
-      for (Index r = 0; r < count; ++r) {
-        const T* const from = rows + (row + r) * width;
-        for (Index d = 0; d < width; ++d) to[r * step + d * grid.stride(5)] = from[d];
+    const Index width = grid.size(5), inner = grid.stride(5);
+    for_runs(grid, b, head, false, [&](Index row, Index pitch, T* to, Index step, Index count) {
+      if (inner == 1 || width == 1) {
+        kernel::copy_rows<T>(rows + row * width, pitch * width, 1, count, width, to, step);
+      } else {
+        for (Index r = 0; r < count; ++r)
+          for (Index d = 0; d < width; ++d) to[r * step + d * inner] = rows[(row + r * pitch) * width + d];
       }
     });
   }
   void add(const T* rows, Index b, Index head, bool of_keys, const View<T, 6>& grid) const {
     const Index width = grid.size(5);
-    for_runs(grid, b, head, of_keys, [&](Index row, T* to, Index step, Index count) {
-      kernel::add_rows<T>(rows + row * width, width, count, width, T(1), to, step, grid.stride(5));
+    for_runs(grid, b, head, of_keys, [&](Index row, Index pitch, T* to, Index step, Index count) {
+      kernel::add_rows<T>(rows + row * width, pitch * width, count, width, T(1), to, step, grid.stride(5));
     });
   }
   void add(const T* rows, Index b, Index head, const View<T, 6>& grid, const View<T, 4>& extra) const {

@@ -8,7 +8,6 @@
 #pragma once
 
 #include "heed/attention/mask/rule.hpp"
-#include "heed/core/divide.hpp"
 #include "heed/core/scratch.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -90,10 +89,10 @@ class StripPlan {
 template <Real T>
 class StripRule : public VisibilityRuleBase {
  public:
+  static constexpr bool kWholeRuns = true;
+
   StripRule(const StripPlan<T>& plan, const Strip& strip, ScratchFrame& frame)
       : query_rows_(strip.query_rows()), key_rows_(strip.key_rows()) {
-    by_query_rows_ = Divider(query_rows_);
-    by_key_rows_ = Divider(key_rows_);
     first_ = frame.take<T>(strip.query_count() + kLanes);
     last_ = frame.take<T>(strip.query_count() + kLanes);
     column_ = frame.take<T>(strip.key_count() + kLanes);
@@ -105,11 +104,19 @@ class StripRule : public VisibilityRuleBase {
         last_[i] = T(end - 1);
       }
     }
-    for (Index j = 0; j < strip.key_count() + kLanes; ++j) column_[j] = T(by_key_rows_.quotient(j));
+    key_row_ = frame.take<std::int32_t>(strip.key_count());
+    query_row_ = frame.take<std::int32_t>(strip.query_count());
 
     // 1 where a row of queries sees a row of keys, each row of the tables repeated so that a batch may start anywhere.
     query_pitch_ = query_rows_ + kLanes;
     key_pitch_ = key_rows_ + kLanes;
+    for (Index j = 0, x = 0, row = 0; j < strip.key_count() + kLanes; ++j) {
+      column_[j] = T(x);
+      if (j < strip.key_count()) key_row_[j] = std::int32_t(row);
+      if (++row == key_rows_) row = 0, ++x;
+    }
+    for (Index i = 0, row = 0; i < strip.query_count(); ++i, row = row + 1 == query_rows_ ? 0 : row + 1)
+      query_row_[i] = std::int32_t(row);
     by_key_ = frame.take<T>(key_rows_ * query_pitch_);
     by_query_ = frame.take<T>(query_rows_ * key_pitch_);
     for (Index r = 0; r < query_rows_; ++r)
@@ -129,15 +136,13 @@ class StripRule : public VisibilityRuleBase {
   HEED_INLINE simd::Mask<U> operator()(const At<U, L>& at) const {
     const simd::Batch<U> hidden(U(0));
     if constexpr (L == Lanes::kQueries) {
-      const Index row = by_key_rows_.remainder(at.first_key);
       const simd::Batch<U> column(column_[at.first_key]);
       return simd::load(first_ + at.first_query) <= column && column <= simd::load(last_ + at.first_query) &&
-             simd::load(by_key_ + row * query_pitch_ + by_query_rows_.remainder(at.first_query)) != hidden;
+             simd::load(by_key_ + key_row_[at.first_key] * query_pitch_ + query_row_[at.first_query]) != hidden;
     } else {
-      const Index row = by_query_rows_.remainder(at.first_query);
       const simd::Batch<U> column = simd::load(column_ + at.first_key);
       return column >= simd::Batch<U>(first_[at.first_query]) && column <= simd::Batch<U>(last_[at.first_query]) &&
-             simd::load(by_query_ + row * key_pitch_ + by_key_rows_.remainder(at.first_key)) != hidden;
+             simd::load(by_query_ + query_row_[at.first_query] * key_pitch_ + key_row_[at.first_key]) != hidden;
     }
   }
 
@@ -152,14 +157,20 @@ class StripRule : public VisibilityRuleBase {
       if (key >= all_begin && key < all_end) return {Seen::kAll, all_end};
       if (key < all_begin && all_begin < all_end) return {Seen::kSome, all_begin};
     }
-    // Whole columns at a time, so that a box takes part in those alone that it sees.
-    const Index columns = std::max<Index>(1, kLanes / key_rows_);
-    return {Seen::kSome, std::min(some_end, (by_key_rows_.quotient(key) + columns) * key_rows_)};
+    // Up to where a batch of the tile begins or stops to see columns.
+    Index end = some_end;
+    for (Index i = tile.first; i < tile.last; i += kLanes) {
+      const Index begin = Index(first_[i]) * key_rows_;
+      const Index stop = (Index(last_[std::min(i + kLanes, tile.last) - 1]) + 1) * key_rows_;
+      if (begin > key) end = std::min(end, begin);
+      if (stop > key) end = std::min(end, stop);
+    }
+    return {Seen::kSome, end};
   }
 
   bool sees(Index query, Index key) const {
     return first_[query] <= column_[key] && column_[key] <= last_[query] &&
-           by_key_[by_key_rows_.remainder(key) * query_pitch_ + by_query_rows_.remainder(query)] != T(0);
+           by_key_[key_row_[key] * query_pitch_ + query_row_[query]] != T(0);
   }
   /// Keys that the query may see are in [first_key, last_key].
   Index first_key(Index query) const { return Index(first_[query]) * key_rows_; }
@@ -169,9 +180,9 @@ class StripRule : public VisibilityRuleBase {
   static constexpr Index kLanes = simd::kLanes<T>;
 
   Index query_rows_, key_rows_, query_pitch_ = 0, key_pitch_ = 0;
-  Divider by_query_rows_, by_key_rows_;
   T *first_, *last_, *column_;  // columns that a query sees, by query; the column of a key
   T *by_key_, *by_query_;
+  std::int32_t *key_row_, *query_row_;
   bool every_row_ = true;
 };
 

@@ -7,8 +7,8 @@
 #include "heed/core/device.hpp"
 #include "heed/core/operand.hpp"
 #include "heed/kernel/gemm.hpp"
+#include "heed/kernel/largest.hpp"
 #include "heed/kernel/row_access.hpp"
-#include "heed/kernel/top_k.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -19,12 +19,12 @@ inline Index visible_keys(Index i, Index queries, Index keys, bool causal) {
   return causal ? std::clamp<Index>(i + keys - queries + 1, 0, keys) : keys;
 }
 
-/// The list of what kernel::top_k found, ascending, -1 behind it.
+/// The list of the largest of a row, ascending, -1 behind it; returns how many there are.
 template <Real T>
-void write_list(kernel::Ranked<T>* best, Index count, Index size, std::int32_t* list) {
-  for (Index s = 0; s < count; ++s) list[s] = best[s].index;
-  std::sort(list, list + count);
+Index largest_list(const T* row, Index width, Index size, kernel::Ranked<T>* spare, std::int32_t* list) {
+  const Index count = kernel::largest_indices<T>(row, width, size, list, spare);
   std::fill(list + count, list + size, -1);
+  return count;
 }
 
 }  // namespace detail
@@ -47,7 +47,7 @@ Tensor<std::int32_t, 4> largest_scores(const D& device, const View<const T, 4>& 
     const Index rows = std::min(kBand, queries - first);
     const Index seen = detail::visible_keys(first + rows - 1, queries, keys, causal);
     ScratchFrame frame;
-    auto* const best = frame.take<kernel::Ranked<T>>(count);
+    auto* const spare = frame.take<kernel::Ranked<T>>(kernel::kLargestSpare);
     T* const scaled = frame.take<T>(rows * width);
     for (Index i = 0; i < rows; ++i)
       for (Index d = 0; d < width; ++d) scaled[i * width + d] = T(scale) * q(b, h, first + i, d);
@@ -57,8 +57,8 @@ Tensor<std::int32_t, 4> largest_scores(const D& device, const View<const T, 4>& 
                    k.select(0, b).select(0, h * k.size(1) / heads).slice(0, 0, seen), View<const T, 1>(), scores);
     for (Index i = 0; i < rows; ++i) {
       const Index own = detail::visible_keys(first + i, queries, keys, causal);
-      const Index found = kernel::top_k<T>(scores.data + i * seen, own, count, best);
-      detail::write_list(best, found, count, lists.data() + ((b * heads + h) * queries + first + i) * count);
+      detail::largest_list(scores.data + i * seen, own, count, spare,
+                           lists.data() + ((b * heads + h) * queries + first + i) * count);
     }
   });
   return lists;
@@ -89,20 +89,21 @@ Tensor<std::int32_t, 4> keys_by_bias(const D& device, const View<const T, 4>& bi
   parallel_for(device, batch * heads * bands, [&](Index unit) {
     const Index b = unit / bands / heads, h = unit / bands % heads, first = unit % bands * kBand;
     ScratchFrame frame;
-    auto* const best = frame.take<kernel::Ranked<T>>(std::max<Index>(1, most));
+    auto* const spare = frame.take<kernel::Ranked<T>>(kernel::kLargestSpare);
+    auto* const largest = frame.take<std::int32_t>(most);
     T* const copy = frame.take<T>(keys);
     auto* const keep = frame.take<std::uint8_t>(keys);
     for (Index i = first; i < std::min(queries, first + kBand); ++i) {
       const Index seen = detail::visible_keys(i, queries, keys, causal);
       const T* const row =
           kernel::packed<T>(bias.at(b, h, bias.size(2) == 1 ? 0 : i), bias.stride(3), keys, copy);
-      const Index count = mask == BiasMask::kTopK ? kernel::top_k<T>(row, seen, most, best) : 0;
       if (lists_at_once) {
-        detail::write_list(best, count, most, lists.data() + ((b * heads + h) * queries + i) * most);
+        detail::largest_list(row, seen, most, spare, lists.data() + ((b * heads + h) * queries + i) * most);
         continue;
       }
+      const Index count = mask == BiasMask::kTopK ? detail::largest_list(row, seen, most, spare, largest) : 0;
       std::fill_n(keep, keys, std::uint8_t(0));
-      for (Index s = 0; s < count; ++s) keep[best[s].index] = 1;
+      for (Index s = 0; s < count; ++s) keep[largest[s]] = 1;
       if (mask == BiasMask::kRelu)
         for (Index j = 0; j < seen; ++j) keep[j] = row[j] > T(0);
       for (Index begin = 0; block > 1 && begin < keys; begin += block) {
