@@ -35,7 +35,6 @@ TEST_CASE("dual_codebook_tokenizer: each stream has its own codes, and its resul
   CHECK(error_of(got.semantic, other.semantic) == 0);
   for (Index n = 0; n < 3; ++n)
     for (Index c = 0; c < 4; ++c)
-      CHECK(got.pixel(0, n, c) ==
-            Approx(tokenize.quantize_pixel.codebook(0, got.pixel_codes(0, n, 0), c) +
-                   tokenize.quantize_pixel.codebook(1, got.pixel_codes(0, n, 1), c)));
+      CHECK(got.pixel(0, n, c) == Approx(tokenize.quantize_pixel.codebook(0, got.pixel_codes(0, n, 0), c) +
+                                         tokenize.quantize_pixel.codebook(1, got.pixel_codes(0, n, 1), c)));
 }

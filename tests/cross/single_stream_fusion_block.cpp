@@ -48,6 +48,7 @@ TEST_CASE("single_stream_fusion_block is one block over padded features") {
 TEST_CASE("single_stream_fusion_block uses every parameter") {
   auto b = block(3, 5, 6);
   const auto rule = fresh<3>({1, 3, 3}), stim = fresh<3>({1, 2, 5});
-  b.mlp.fc2.bias.setConstant(2);  // above the last ReLU
+  b.attention.k.bias = Tensor<double, 1>();  // moves all scores of a query alike
+  b.mlp.fc2.bias.setConstant(2);             // above the last ReLU
   heed::test::check_all_used(b, [&] { return b(rule, stim); });
 }
