@@ -7,6 +7,7 @@
 #include "heed/cross/global_local_matching.hpp"
 #include "heed/cross/multi_scale_cross_modal_interaction.hpp"
 #include "heed/cross/residual_vector_quantization.hpp"
+#include "heed/cross/similarity_memory_retrieval.hpp"
 #include "registry.hpp"
 
 namespace conformance {
@@ -41,6 +42,17 @@ void add_codes(Registry& add) {
 }
 
 void add_matching(Registry& add) {
+  add("similarity_memory_retrieval", []<class C>(C& c) {
+    const heed::SimilarityMemoryRetrieval retrieve{
+        {.top_k = c.integer("top_k"),
+         .temperature = c.number("temperature"),
+         .order = c.text("order") == "position" ? heed::MemoryOrder::kPosition : heed::MemoryOrder::kScore}};
+    const auto result = retrieve(c.in(rank<2>, "query"), c.in(rank<2>, "key"), c.in(rank<2>, "value"));
+    c.out("indices", result.indices);
+    c.out("similarity", result.similarity);
+    c.out("probability", result.probability);
+    c.out("retrieved", result.retrieved);
+  });
   add("global_local_matching", []<class C>(C& c) {
     heed::GlobalLocalMatching<Scalar<C>> op{{.eps = c.number("eps")}};
     c.parameters(op);
