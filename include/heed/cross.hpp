@@ -50,6 +50,7 @@
 #include "heed/cross/resampler_attention.hpp"
 #include "heed/cross/residual_vector_quantization.hpp"
 #include "heed/cross/sequential_modality_fusion.hpp"
+#include "heed/cross/similarity_memory_retrieval.hpp"
 #include "heed/cross/single_stream_fusion_block.hpp"
 #include "heed/cross/slot_attention.hpp"
 #include "heed/cross/soft_image_guidance.hpp"
