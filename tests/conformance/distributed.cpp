@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adapters for the distributed operators of mechanisms/local_linear.md, all ranks in this process.
+#include "heed/distributed/context_parallel_in_process.hpp"
 #include "heed/distributed/sequence_partition.hpp"
 #include "registry.hpp"
 
@@ -24,7 +25,36 @@ void add_sequence_partition(Registry& add) {
   });
 }
 
-void add_distributed(Registry& add) { add_sequence_partition(add); }
+heed::ContextStrategy context_strategy(const std::string& name) {
+  if (name == "ring") return heed::ContextStrategy::kRing;
+  if (name == "all_gather") return heed::ContextStrategy::kAllGather;
+  if (name == "ulysses") return heed::ContextStrategy::kUlysses;
+  if (name == "usp") return heed::ContextStrategy::kUsp;
+  if (name == "double_ring") return heed::ContextStrategy::kDoubleRing;
+  throw std::invalid_argument("no strategy has the name " + name);
+}
+
+void add_context_parallel_attention(Registry& add) {
+  add("context_parallel_attention", []<class C>(C& c) {
+    const heed::ContextParallelAttention attend{{.strategy = context_strategy(c.text("strategy")),
+                                                 .ulysses_size = c.integer("ulysses_size"),
+                                                 .ring_size = c.integer("ring_size"),
+                                                 .inner_ring_size = c.integer("inner_ring_size"),
+                                                 .layout = sequence_layout(c.text("layout")),
+                                                 .causal = c.flag("causal"),
+                                                 .scale = c.number_or_null("scale")}};
+    const auto [out, lse] =
+        heed::context_parallel_attention(attend, c.in(rank<4>, "q"), c.in(rank<4>, "k"), c.in(rank<4>, "v"));
+    c.out("out", out);
+    c.out("lse", lse);
+    c.out("schedule", attend.schedule());
+  });
+}
+
+void add_distributed(Registry& add) {
+  add_sequence_partition(add);
+  add_context_parallel_attention(add);
+}
 
 const Adapters kDistributed{add_distributed};
 

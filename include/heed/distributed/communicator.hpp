@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -83,7 +84,7 @@ inline void barrier(Communicator& comm) {
 
 /// A number that every rank must have the same of: an option or a size.
 struct SharedFact {
-  std::string_view name;
+  std::string name;
   std::int64_t value;
 };
 

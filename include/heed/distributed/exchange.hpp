@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// all_to_all: from a part of the tokens of all heads to all tokens of a part of the heads, and back.
+#pragma once
+
+#include <vector>
+
+#include "heed/core/scalar.hpp"
+#include "heed/distributed/communicator.hpp"
+#include "heed/kernel/elementwise.hpp"
+
+namespace heed::inline HEED_ISA {
+
+/// The consecutive ranks first .. first + size - 1 of a communicator.
+struct RankGroup {
+  int first, size;
+};
+
+/// Among the U ranks of a group that the caller is one of: `from` is cut in U along axis `cut`, piece u goes to the
+/// group's rank u, and what comes from rank u is piece u of `to` along axis `join`. With cut = 1 and join = 2,
+/// (B, H, n, D) becomes (B, H / U, U n, D); with cut = 2 and join = 1 it goes back. All ranks have the same shapes.
+/// Sends (U - 1) / U of `from`.
+template <class Dev, Real T, int Rank>
+void all_to_all(const Dev& device, Communicator& comm, const RankGroup& group, const View<const T, Rank>& from, int cut,
+                const View<T, Rank>& to, int join, int tag) {
+  const Index pieces = group.size, own = comm.rank() - group.first;
+  const auto sent = [&](Index u) {
+    const Index length = from.size(cut) / pieces;
+    return from.slice(cut, u * length, length);
+  };
+  const auto received = [&](Index u) {
+    const Index length = to.size(join) / pieces;
+    return to.slice(join, u * length, length);
+  };
+  require(own >= 0 && own < pieces && from.size(cut) % pieces == 0 && to.size(join) % pieces == 0 &&
+              sent(0).sizes == received(0).sizes,
+          "all_to_all", "a rank of the group needs shapes that its ", pieces, " ranks divide, got ",
+          shape_text(from.sizes), " and ", shape_text(to.sizes));
+  const Index count = sent(0).count();
+  std::vector<T> outgoing(std::size_t(count * pieces)), incoming(std::size_t(count * pieces));
+  std::vector<Communicator::Ticket> tickets;
+  for (Index u = 0; u < pieces; ++u) {
+    if (u == own) continue;
+    const auto bytes = std::size_t(count) * sizeof(T);
+    tickets.push_back(comm.receive(incoming.data() + u * count, bytes, group.first + int(u), tag));
+    kernel::copy<kernel::Write::kAssign>(device, sent(u), View<T, Rank>(outgoing.data() + u * count, sent(u).sizes));
+    tickets.push_back(comm.send(outgoing.data() + u * count, bytes, group.first + int(u), tag));
+  }
+  kernel::copy<kernel::Write::kAssign>(device, sent(own), received(own));
+  comm.wait(tickets);
+  for (Index u = 0; u < pieces; ++u)
+    if (u != own)
+      kernel::copy<kernel::Write::kAssign>(device, View<const T, Rank>(incoming.data() + u * count, received(u).sizes),
+                                           received(u));
+}
+
+}  // namespace heed::inline HEED_ISA
