@@ -164,14 +164,6 @@ void add_gates(Registry& add) {
 }
 
 void add_compositions(Registry& add) {
-  // squeeze_excitation, whose squeeze the resolution chooses.
-  add("resolution_aware_channel_attention", []<class C>(C& c) {
-    heed::SqueezeExcitation<Scalar<C>> op;
-    using Pool = typename decltype(op)::Pool;
-    op.options.pool = Pool::kMax;
-    choose(c, "resolution", op.options.pool, {{"coarse", Pool::kMax}, {"fine", Pool::kMean}});
-    run(c, op);
-  });
   add("attention_pool", []<class C>(C& c) {
     heed::AttentionPool<Scalar<C>> op;
     c.parameters(op);

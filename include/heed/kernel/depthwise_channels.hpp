@@ -2,7 +2,7 @@
 // Convolution of each channel by itself where channels are neighbours in memory: the lanes are channels.
 #pragma once
 
-#include "heed/kernel/convolution.hpp"
+#include "heed/kernel/convolution_transposed.hpp"
 #include "heed/kernel/transpose.hpp"
 
 namespace heed::inline HEED_ISA {
