@@ -37,7 +37,8 @@ install_missing() {
   has ninja || missing="$missing ninja-build"
   has git || missing="$missing git ca-certificates"
   if has dpkg-query; then
-    for package in libeigen3-dev libxsimd-dev catch2 libbenchmark-dev nlohmann-json3-dev libstb-dev; do
+    for package in libeigen3-dev libxsimd-dev catch2 libbenchmark-dev nlohmann-json3-dev libstb-dev \
+      ${mpi:+openmpi-bin libopenmpi-dev}; do
       case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) in
         *' installed') ;;
         *) missing="$missing $package" ;;
@@ -90,6 +91,8 @@ case $task in
   *) die "usage: sh cmake/bootstrap.sh demo [photo.png] | test" ;;
 esac
 
+mpi=
+[ "$task" != test ] || mpi=1
 install_missing
 CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(cores)}
 CTEST_PARALLEL_LEVEL=${CTEST_PARALLEL_LEVEL:-$CMAKE_BUILD_PARALLEL_LEVEL}

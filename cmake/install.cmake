@@ -14,4 +14,4 @@ configure_package_config_file(cmake/heedConfig.cmake.in "${PROJECT_BINARY_DIR}/h
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/heedConfigVersion.cmake" COMPATIBILITY SameMinorVersion
                                  ARCH_INDEPENDENT)
 install(FILES "${PROJECT_BINARY_DIR}/heedConfig.cmake" "${PROJECT_BINARY_DIR}/heedConfigVersion.cmake"
-              cmake/find_xsimd.cmake DESTINATION ${HEED_PACKAGE_DIR})
+              cmake/find_xsimd.cmake cmake/mpi.cmake DESTINATION ${HEED_PACKAGE_DIR})
