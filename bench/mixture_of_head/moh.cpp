@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mixtures of heads against multi-head attention on the same x and widths: `heads` is the share of the heads that a token
-// uses, `of_dense` the share of multi-head attention's time. The bar: 0.65 at half the heads.
+// Mixtures of heads against multi-head attention on the same x and widths: `heads` is the share of the heads that a
+// token uses, `of_dense` the share of multi-head attention's time. The bar: 0.65 at half the heads.
 //   bench_mixture_of_head_moh --benchmark_filter='moh/4096'
 #include <benchmark/benchmark.h>
 
@@ -52,7 +52,8 @@ void moh(benchmark::State& state) {
 BENCHMARK(moh)->Arg(1024)->Arg(4096)->Unit(benchmark::kMillisecond);
 
 void moh_llama(benchmark::State& state) {
-  heed::MohLlamaAttention<float> op{{.num_heads = kHeads, .num_kv_heads = kHeads, .shared_heads = 2, .routed_heads = 2}};
+  heed::MohLlamaAttention<float> op{
+      {.num_heads = kHeads, .num_kv_heads = kHeads, .shared_heads = 2, .routed_heads = 2}};
   for (auto* layer : {&op.q, &op.k, &op.v, &op.out}) *layer = {random<2>({kChannels, kChannels}, 2), {}};
   against_multi_head(
       state, [&](const auto& x) { return op(kDevice, x).data(); }, true);

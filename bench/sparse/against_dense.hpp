@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A routed operator in turn with the dense engine on the same tensors: how many times faster it is, and the share of the
-// dense engine's (query, key) pairs that it reads.
+// A routed operator in turn with the dense engine on the same tensors: how many times faster it is, and the share of
+// the dense engine's (query, key) pairs that it reads.
 #pragma once
 
 #include <benchmark/benchmark.h>

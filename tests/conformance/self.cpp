@@ -41,7 +41,8 @@ void add_rotary_position_embedding(Registry& add) {
 }
 
 void add_alibi_slopes(Registry& add) {
-  add.without_gradient("alibi_slopes", []<class C>(C& c) { c.out("slopes", heed::alibi_slopes<Scalar<C>>(c.integer("num_heads"))); });
+  add.without_gradient("alibi_slopes",
+                       []<class C>(C& c) { c.out("slopes", heed::alibi_slopes<Scalar<C>>(c.integer("num_heads"))); });
 }
 
 void add_relative_position_bias(Registry& add) {

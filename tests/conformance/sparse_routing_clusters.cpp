@@ -33,8 +33,8 @@ void add_routing(Registry& add) {
   });
   add.without_gradient("routing_centroid_update", []<class C>(C& c) {
     const heed::RoutingCentroidUpdate op{{.decay = c.number("decay"), .eps = c.number("eps")}};
-    const auto result = op(c.in(rank<4>, "x"), c.in(rank<3>, "centroids"), c.in(rank<2>, "ema_count"),
-                           c.in(rank<3>, "ema_sum"));
+    const auto result =
+        op(c.in(rank<4>, "x"), c.in(rank<3>, "centroids"), c.in(rank<2>, "ema_count"), c.in(rank<3>, "ema_sum"));
     c.out("centroids_out", result.centroids);
     c.out("ema_count_out", result.ema_count);
     c.out("ema_sum_out", result.ema_sum);
@@ -51,9 +51,8 @@ void add_kmeans(Registry& add) {
                                                 .num_mem_kv = c.integer("num_mem_kv"),
                                                 .commitment = c.number("commitment")}};
     c.parameters(op);
-    const auto result =
-        op(c.in(rank<4>, "q"), c.in(rank<4>, "k"), c.in(rank<4>, "v"),
-           {.query_mask = mask_or_none(c, "query_mask"), .key_mask = mask_or_none(c, "key_mask")});
+    const auto result = op(c.in(rank<4>, "q"), c.in(rank<4>, "k"), c.in(rank<4>, "v"),
+                           {.query_mask = mask_or_none(c, "query_mask"), .key_mask = mask_or_none(c, "key_mask")});
     c.out("out", result.out);
     c.out("aux_loss", result.aux_loss);
   });

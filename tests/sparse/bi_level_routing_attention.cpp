@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heed/sparse/bi_level_routing_attention.hpp"
 
+#include "catch.hpp"
 #include "heed/sparse/attention_lepe.hpp"
 #include "heed/sparse/bi_level_routing_attention_nchw.hpp"
-#include "catch.hpp"
 #include "support/self_attention.hpp"
 
 using namespace heed;

@@ -36,8 +36,8 @@ TEST_CASE("moba_attention sees its own block and the best earlier ones of its se
       return j <= i && j >= begin_of(i) && chosen(h, i).contains((j - begin_of(i)) / size);
     };
     const auto heads = [](const Tensor<float, 3>& x) {
-      return Tensor<float, 4>(x.shuffle(Eigen::array<int, 3>{1, 0, 2}).reshape(Eigen::array<Index, 4>{
-          1, x.dimension(1), x.dimension(0), x.dimension(2)}));
+      return Tensor<float, 4>(x.shuffle(Eigen::array<int, 3>{1, 0, 2})
+                                  .reshape(Eigen::array<Index, 4>{1, x.dimension(1), x.dimension(0), x.dimension(2)}));
     };
     const auto want = naive(heads(q), heads(k), heads(v)).out;
     const auto out = MobaAttention{{.block_size = size, .top_k = top_k}}(q, k, v, ends);

@@ -57,8 +57,7 @@ TEST_CASE("routing_centroid_update with decay 0 is the mean of the members, the 
   Tensor<double, 3> sum(1, 2, 3);
   count.setZero();
   sum.setZero();
-  const auto result = RoutingCentroidUpdate{{.decay = 0, .eps = 0}}(x, centroids, count,
-                                                                    sum);
+  const auto result = RoutingCentroidUpdate{{.decay = 0, .eps = 0}}(x, centroids, count, sum);
   CHECK(result.ema_count(0, 0) + result.ema_count(0, 1) == 60);
   for (Index c = 0; c < 2; ++c)
     CHECK(std::abs(result.centroids(0, c, 1) * result.ema_count(0, c) - result.ema_sum(0, c, 1)) < 1e-12);

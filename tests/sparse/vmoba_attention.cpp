@@ -19,7 +19,8 @@ TEST_CASE("vmoba_attention of all blocks is full attention, in any partition") {
              v = random_tensor<float, 4>({2, 48, 2, 3}, 3);
   const auto full = softmax_attention()(by_head(q), by_head(k), by_head(v));
   for (const auto& size : {std::vector<double>{1}, {0.4}, {2, 2}, {1, 2, 4}})
-    for (const auto scope : {BlockScope::kQueryHead, BlockScope::kHeadGlobal, BlockScope::kOverall, BlockScope::kBlock}) {
+    for (const auto scope :
+         {BlockScope::kQueryHead, BlockScope::kHeadGlobal, BlockScope::kOverall, BlockScope::kBlock}) {
       VmobaAttention attend{{.patch_resolution = {3, 4, 4}, .block_size = size, .select_scope = scope, .threshold = 2}};
       CHECK(error_of(attend(q, k, v), by_head(full)) < 2e-6);
     }
@@ -50,8 +51,8 @@ TEST_CASE("vmoba_attention with top_k = 1 sees its own tile, and as many blocks 
   Tensor<std::int32_t, 1> place(48);
   for (Index i = 0; i < 48; ++i) place(i) = std::int32_t(47 - i);
   for (const auto scope : {BlockScope::kQueryHead, BlockScope::kHeadGlobal, BlockScope::kOverall}) {
-    const auto mask = choose_from_pools(DeviceRef(), const_view(scores), const_view(place), 4,
-                                        {BlockSelect::kTopK, scope, 3, 0});
+    const auto mask =
+        choose_from_pools(DeviceRef(), const_view(scores), const_view(place), 4, {BlockSelect::kTopK, scope, 3, 0});
     Index set = 0;
     for (Index i = 0; i < mask.size(); ++i) set += mask.data()[i];
     CHECK(set == 3 * 48 * 2);

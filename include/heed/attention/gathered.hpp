@@ -81,12 +81,12 @@ struct GatheredProblem {
 }  // namespace detail
 
 /// out(b, h, i) = the sum over s of w_s v(b, g, j_s), w = softmax over s of scale q_i . k(b, g, j_s) + bias(b, hb, i,
-/// j_s), where j = keys(b, hi, i, :) is the list of query i up to the first negative place: q (B, H, N, D), k (B, Hk, M,
-/// D), v (B, Hk, M, Dv), keys (B, Hi, N, K) int32, bias (B, Hb, N or 1, M) or of null data, out (B, H, N, Dv), all of
-/// float or all of double. Hk, Hi and Hb divide H, Hk divides Hb: head h reads head floor(h Hk / H), .. A query without
-/// keys gives 0. Throws heed::Error for shapes that do not fit and keys of M or more. Time O(B H N K (D + Dv)): row by
-/// row, which is for lists that have little in common; where queries share their keys, attend_routes is faster by far.
-/// The same bits for any number of threads.
+/// j_s), where j = keys(b, hi, i, :) is the list of query i up to the first negative place: q (B, H, N, D), k (B, Hk,
+/// M, D), v (B, Hk, M, Dv), keys (B, Hi, N, K) int32, bias (B, Hb, N or 1, M) or of null data, out (B, H, N, Dv), all
+/// of float or all of double. Hk, Hi and Hb divide H, Hk divides Hb: head h reads head floor(h Hk / H), .. A query
+/// without keys gives 0. Throws heed::Error for shapes that do not fit and keys of M or more. Time O(B H N K (D + Dv)):
+/// row by row, which is for lists that have little in common; where queries share their keys, attend_routes is faster
+/// by far. The same bits for any number of threads.
 ///
 /// Gradient: of q, k, v and bias, gathered_attention_backward; the lists have none.
 template <Device D, Real T>
@@ -139,8 +139,7 @@ void gathered_attention_backward(const D& device, const View<const T, 4>& q, con
           if (d_k.data) kernel::add_multiple(by, row.query, 1, width, d_k.at(b, g, key), d_k.stride(3));
           if (d_q.data)
             kernel::add_multiple(T(scale) * by, k.at(b, g, key), k.stride(3), width, d_q.at(b, h, i), d_q.stride(3));
-          if (d_bias.data)
-            d_bias(b, p.of_head(h, bias.size(1)), bias.size(2) == 1 ? 0 : i, key) += by;
+          if (d_bias.data) d_bias(b, p.of_head(h, bias.size(1)), bias.size(2) == 1 ? 0 : i, key) += by;
         }
       }
   });

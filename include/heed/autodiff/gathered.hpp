@@ -7,8 +7,8 @@
 
 namespace heed::inline HEED_ISA {
 
-/// gathered_attention into a variable that nothing has read yet; a bias on no tape is none. The tape keeps a copy of the
-/// lists.
+/// gathered_attention into a variable that nothing has read yet; a bias on no tape is none. The tape keeps a copy of
+/// the lists.
 template <Device D, Real T>
 void gathered_attention(const D& device, const Var<T, 4>& q, const Var<T, 4>& k, const Var<T, 4>& v,
                         const View<const std::int32_t, 4>& keys, const Var<T, 4>& bias, double scale,

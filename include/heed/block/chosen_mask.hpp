@@ -8,8 +8,8 @@
 
 namespace heed::inline HEED_ISA {
 
-/// out(.., indices(.., s)) = 1, all else 0: indices (.., k) int32, of which negative ones choose nothing, out (.., width)
-/// of T. Throws heed::Error for an index of width or more. Time O(out).
+/// out(.., indices(.., s)) = 1, all else 0: indices (.., k) int32, of which negative ones choose nothing, out (..,
+/// width) of T. Throws heed::Error for an index of width or more. Time O(out).
 ///
 /// No gradient: the choice has none; what it is multiplied with has.
 template <class T, TensorLike I>

@@ -35,8 +35,8 @@ auto to_regions(const D& device, const X& x, Index rh, Index rw) {
   const auto sizes = sizes_of(x);
   require(rh > 0 && rw > 0 && sizes[1] % rh == 0 && sizes[2] % rw == 0, "to_regions", "regions of ", rh, " x ", rw,
           " must divide a map of shape ", shape_text(sizes));
-  auto out = make_output<OperandScalar<X>, 4>(
-      "to_regions", {sizes[0], sizes[1] / rh * (sizes[2] / rw), rh * rw, sizes[3]}, x);
+  auto out =
+      make_output<OperandScalar<X>, 4>("to_regions", {sizes[0], sizes[1] / rh * (sizes[2] / rw), rh * rw, sizes[3]}, x);
   concat_into<0>(device, view(out).split(1, std::max<Index>(1, sizes[2] / rw)).split(3, rw),
                  view(x).split(1, rh).split(3, rw).permute({0, 1, 3, 2, 4, 5}));
   return out;
@@ -52,8 +52,8 @@ auto from_regions(const D& device, const X& x, Index across, Index rw) {
   require(across > 0 && rw > 0 && sizes[1] % across == 0 && sizes[2] % rw == 0, "from_regions", "regions of shape ",
           shape_text(sizes), " must be rows of ", across, " and of width ", rw);
   const Index rh = sizes[2] / rw;
-  auto out = make_output<OperandScalar<X>, 4>(
-      "from_regions", {sizes[0], sizes[1] / across * rh, across * rw, sizes[3]}, x);
+  auto out =
+      make_output<OperandScalar<X>, 4>("from_regions", {sizes[0], sizes[1] / across * rh, across * rw, sizes[3]}, x);
   concat_into<0>(device, view(out).split(1, std::max<Index>(1, rh)).split(3, rw).permute({0, 1, 3, 2, 4, 5}),
                  view(x).split(1, across).split(3, rw));
   return out;

@@ -7,9 +7,10 @@
 
 namespace heed::inline HEED_ISA {
 
-/// out(.., m, :) = the sum of x(.., i, :) over all i with indices(.., i) == m: x (.., P, C), indices (.., P) int32 below
-/// `rows`, negative ones for none, out (.., rows, C) of x's type. Rows of one index are summed in their order: the same
-/// bits for any device. Throws heed::Error for an index of `rows` or more and shapes that do not fit. Time O(P C).
+/// out(.., m, :) = the sum of x(.., i, :) over all i with indices(.., i) == m: x (.., P, C), indices (.., P) int32
+/// below `rows`, negative ones for none, out (.., rows, C) of x's type. Rows of one index are summed in their order:
+/// the same bits for any device. Throws heed::Error for an index of `rows` or more and shapes that do not fit. Time O(P
+/// C).
 ///
 /// Gradient: of x, scatter_add_backward.
 template <Device D, TensorLike X, TensorLike I>

@@ -192,8 +192,8 @@ double entmax_alpha_gradient(const T* y, const T* d_out, Index width, double alp
   for (Index i = 0; i < width; ++i) {
     if (!(y[i] > 0)) continue;
     const double p = double(y[i]), log = std::log(p), r = std::pow(p, 2 - alpha) / total;
-    gradient += double(d_out[i]) * (limit ? 0.5 * p * (moment - log * log)
-                                          : (p - r) / (over * over) - (p * log - r * moment) / over);
+    gradient += double(d_out[i]) *
+                (limit ? 0.5 * p * (moment - log * log) : (p - r) / (over * over) - (p * log - r * moment) / over);
   }
   return gradient;
 }

@@ -65,9 +65,8 @@ void gathered_mix(const T* weights, const TableRows<T>& table, const std::int32_
   for (; d < table.width; d += w) {
     simd::Batch<T> sum(T(0));
     for (Index s = 0; s < count; ++s)
-      sum = simd::fma(
-          simd::Batch<T>(weights[s]),
-          simd::load_strided<T>(table.row(which[s]) + d * table.inner, table.inner, table.width - d), sum);
+      sum = simd::fma(simd::Batch<T>(weights[s]),
+                      simd::load_strided<T>(table.row(which[s]) + d * table.inner, table.inner, table.width - d), sum);
     simd::store_partial<T>(sum, out + d, std::min(w, table.width - d));
   }
 }

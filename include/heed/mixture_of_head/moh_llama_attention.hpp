@@ -17,8 +17,8 @@ namespace heed::inline HEED_ISA {
 /// Rotary attention with grouped keys in which a token uses the first S heads and, of the others, the K of its longest
 /// queries |q_h| (before the rotation), all with gate 1.
 ///
-///   heed::MohLlamaAttention<float> attend{{.num_heads = 32, .num_kv_heads = 8, .shared_heads = 16, .routed_heads = 8}};
-///   auto y = attend(x);                                     // or attend(device, x)
+///   heed::MohLlamaAttention<float> attend{{.num_heads = 32, .num_kv_heads = 8, .shared_heads = 16, .routed_heads =
+///   8}}; auto y = attend(x);                                     // or attend(device, x)
 ///
 /// x (B, N, C), out as x; q.weight and out.weight (C, C), k.weight and v.weight (Hk D, C), D = C / num_heads, biases or
 /// none. Positions 0, 1, ..; scores / sqrt(D). The authors divide the lengths by their standard deviation, which does
@@ -70,8 +70,8 @@ struct MohLlamaAttention {
     const auto q_rotated = rotate(device, q_heads, const_view(positions), rotary, kName);
     const auto k_rotated =
         rotate(device, split_heads(k_flat, options.num_kv_heads), const_view(positions), rotary, kName);
-    return out(device, attend_routed_heads(device, routes, q_rotated, k_rotated,
-                                           split_heads(v_flat, options.num_kv_heads)));
+    return out(device,
+               attend_routed_heads(device, routes, q_rotated, k_rotated, split_heads(v_flat, options.num_kv_heads)));
   }
 
  private:

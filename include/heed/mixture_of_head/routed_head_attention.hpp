@@ -15,9 +15,9 @@ namespace heed::inline HEED_ISA {
 ///   auto y = attend(x);                                     // or attend(device, x)
 ///
 /// x (B, N, C), out as x; q.weight, k.weight and v.weight (H D, C), out.weight (C, H D), router.weight (H, C), no
-/// biases. `capacity` is per batch element. A token meets only the keys of the heads whose gate is not 0: time O(B N C H
-/// D) for the projections and O(used pairs N D) for the attention. Throws heed::Error for shapes and options that do not
-/// fit. The same bits for any number of threads. The common core of mixtures of heads (transcription).
+/// biases. `capacity` is per batch element. A token meets only the keys of the heads whose gate is not 0: time O(B N C
+/// H D) for the projections and O(used pairs N D) for the attention. Throws heed::Error for shapes and options that do
+/// not fit. The same bits for any number of threads. The common core of mixtures of heads (transcription).
 template <Real T>
 struct RoutedHeadAttention {
   struct Options {

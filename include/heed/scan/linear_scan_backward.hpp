@@ -63,7 +63,8 @@ struct ScanChunkBackward {
     transpose(state, features, width, state_across);
     transpose(d_state, features, width, d_state_across);
     transpose(chunk.x, count, width, x_across);
-    for (Index f = 0; f < features; ++f) sum.data[f] = simd::reduce_add<T>(dot_lanes(after.row(f), d_state.row(f), after.stride));
+    for (Index f = 0; f < features; ++f)
+      sum.data[f] = simd::reduce_add<T>(dot_lanes(after.row(f), d_state.row(f), after.stride));
     kernel::tile_product(kernel::transposed(chunk.keys), count, features, d_state, width, d_x);
     keys_from_state();
     if (chunk.decays())

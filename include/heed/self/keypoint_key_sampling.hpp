@@ -115,8 +115,7 @@ struct KeypointKeySampling {
     const auto sizes = sizes_of(level.logits);
     const Index cells = sizes[2] * sizes[3], k = options.nms_kernel_size, stride = options.strides[index];
     const auto s = sigmoid(device, level.logits);
-    auto largest =
-        max_pool(device, values_of(s), {.kernel = {k, k}, .stride = {1, 1}, .padding = {k / 2, k / 2}});
+    auto largest = max_pool(device, values_of(s), {.kernel = {k, k}, .stride = {1, 1}, .padding = {k / 2, k / 2}});
     const auto peaks = pointwise(detail::LocalPeak(), device, s, constant_with(std::move(largest), s));
     const auto flat = view(peaks).template reshape<3>({sizes[0], sizes[1] * cells, 1});
     auto best = heed::top_k(device, flat.select(2, 0), std::min(cells, options.max_keypoints));

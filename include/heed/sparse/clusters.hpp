@@ -57,8 +57,8 @@ struct SquaredDistance {
   }
 };
 
-/// Positions of gathered tokens for fill_scores, by cluster: (B, H K, slots + w), the slots first. `rank`: their rank in
-/// the cluster in the place of their position. `kept` (B, N), or of null data for all.
+/// Positions of gathered tokens for fill_scores, by cluster: (B, H K, slots + w), the slots first. `rank`: their rank
+/// in the cluster in the place of their position. `kept` (B, N), or of null data for all.
 inline Tensor<std::int32_t, 3> cluster_positions(const Tensor<std::int32_t, 3>& members, Index size, Index slots,
                                                  bool rank, const View<const std::uint8_t, 2>& kept) {
   const Index batch = members.dimension(0), clusters = size > 0 ? members.size() / batch / size : 0;
@@ -98,8 +98,7 @@ inline void check_clusters(std::string_view where, const std::array<Index, 4>& q
           ", ", k[2], ", Dv), got ", shape_text(v));
   require(centroids[0] == q[1] && centroids[1] > 0 && centroids[2] == q[3], where,
           "centroids must have shape (H, K, D) = (", q[1], ", K, ", q[3], "), got ", shape_text(centroids));
-  if (query_mask.data)
-    require_shape(where, "query_mask", query_mask.sizes, std::array<Index, 2>{q[0], q[2]});
+  if (query_mask.data) require_shape(where, "query_mask", query_mask.sizes, std::array<Index, 2>{q[0], q[2]});
   if (key_mask.data) require_shape(where, "key_mask", key_mask.sizes, std::array<Index, 2>{k[0], k[2]});
 }
 

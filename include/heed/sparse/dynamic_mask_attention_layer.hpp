@@ -26,10 +26,10 @@ enum class DynamicBias {
 ///   auto y = attend(x);                                     // or attend(device, x)
 ///
 /// x (B, N, C), out as x; q.weight (H D, C), k.weight and v.weight (Hk D, C), out.weight (C, H D), biases or none;
-/// q_norm.weight and k_norm.weight (D), RMS norms with eps 1e-6 before the rotation; A (Hk), dt.weight (Hk, Hk D), dt.bias
-/// (Hk) or empty, of the values of all heads of a token. A and dt have their gradient through the added bias only.
-/// Scores / sqrt(D). Throws heed::Error for shapes and options that do not fit. Time as DynamicMaskAttention and O(B N C
-/// H D). Source: Shi et al. 2025, Trainable Dynamic Mask Sparse Attention; DogeAttention of the authors' code.
+/// q_norm.weight and k_norm.weight (D), RMS norms with eps 1e-6 before the rotation; A (Hk), dt.weight (Hk, Hk D),
+/// dt.bias (Hk) or empty, of the values of all heads of a token. A and dt have their gradient through the added bias
+/// only. Scores / sqrt(D). Throws heed::Error for shapes and options that do not fit. Time as DynamicMaskAttention and
+/// O(B N C H D). Source: Shi et al. 2025, Trainable Dynamic Mask Sparse Attention; DogeAttention of the authors' code.
 template <Real T>
 struct DynamicMaskAttentionLayer {
   struct Options {
@@ -70,8 +70,8 @@ struct DynamicMaskAttentionLayer {
     Tensor<std::int32_t, 2> positions(1, tokens);
     for (Index i = 0; i < tokens; ++i) positions(0, i) = std::int32_t(i);
     const auto rotated = [&](const auto& flat, Index heads, const RmsNorm<T>& norm) {
-      return rotate(device, norm(device, split_heads(flat, heads)), const_view(positions),
-                    {.base = options.rope_base}, kName);
+      return rotate(device, norm(device, split_heads(flat, heads)), const_view(positions), {.base = options.rope_base},
+                    kName);
     };
     const auto q_flat = q(device, x);
     const auto k_flat = k(device, x);

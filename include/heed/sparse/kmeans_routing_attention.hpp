@@ -21,8 +21,8 @@ namespace heed::inline HEED_ISA {
 /// given k = q. In a cluster softmax over [memory slots, keys] of q k^T / sqrt(D), with scores filled in this order,
 /// slots never: -1e30 (the authors' most negative number) where the query or the key is not kept by query_mask (B, N)
 /// and key_mask (B, M; default query_mask unless receives_context) and, if causal, where the key's position is beyond
-/// the query's; -5e4 for shared_qk at the own position. A row of fills alone spreads evenly. A token gets the sum of its
-/// outputs / (the number of its clusters + 1e-5). aux_loss, of one element: commitment times the mean of (routing
+/// the query's; -5e4 for shared_qk at the own position. A row of fills alone spreads evenly. A token gets the sum of
+/// its outputs / (the number of its clusters + 1e-5). aux_loss, of one element: commitment times the mean of (routing
 /// vectors - nearest centroid)^2 over queries and, if they are routed, keys.
 ///
 /// Ties go to the lower position or centroid; no choice has a gradient. Throws heed::Error for shapes and options that
@@ -31,8 +31,8 @@ namespace heed::inline HEED_ISA {
 template <Real T>
 struct KmeansRoutingAttention {
   struct Options {
-    Index window_size = 256;         ///< 1 or more
-    Index context_window_size = 256; ///< keys of a cluster with receives_context, 1 or more
+    Index window_size = 256;          ///< 1 or more
+    Index context_window_size = 256;  ///< keys of a cluster with receives_context, 1 or more
     bool causal = false;
     bool shared_qk = false;
     bool receives_context = false;
@@ -65,8 +65,7 @@ struct KmeansRoutingAttention {
     return (*this)(DeviceRef(), q, k, v, inputs);
   }
   template <Device D, Operand Q, Operand K, Operand V>
-  auto operator()(const D& device, const Q& q_like, const K& k_like, const V& v_like,
-                  const Inputs& inputs = {}) const {
+  auto operator()(const D& device, const Q& q_like, const K& k_like, const V& v_like, const Inputs& inputs = {}) const {
     static_assert(kOperandRank<Q> == 4 && kOperandRank<K> == 4 && kOperandRank<V> == 4,
                   "heed::KmeansRoutingAttention: q, k and v are (B, H, N, D)");
     check(sizes_of(q_like), sizes_of(k_like), sizes_of(v_like), inputs);
@@ -77,19 +76,16 @@ struct KmeansRoutingAttention {
     const Index queries = sizes_of(q)[2], keys = sizes_of(k)[2], clusters = centroids.dimension(1);
     const Index slots = options.num_mem_kv, rows = std::min(options.window_size, queries);
     const Index columns =
-        one_list ? rows
-                 : std::min(options.receives_context ? options.context_window_size : options.window_size, keys);
+        one_list ? rows : std::min(options.receives_context ? options.context_window_size : options.window_size, keys);
     const auto q_unit = unit_norm(device, q);
     const auto k_unit = unit_norm(device, k);
     const auto q_products = detail::centroid_products(device, values_of(q_unit), const_view(centroids));
-    const auto k_products = one_list ? q_products
-                                     : detail::centroid_products(device, values_of(k_unit), const_view(centroids));
+    const auto k_products =
+        one_list ? q_products : detail::centroid_products(device, values_of(k_unit), const_view(centroids));
     const auto q_members = detail::cluster_members(device, q_products, rows);
     const auto k_members = one_list ? q_members : detail::cluster_members(device, k_products, columns);
-    const auto& key_mask =
-        inputs.key_mask.data || options.receives_context ? inputs.key_mask : inputs.query_mask;
-    const auto q_places =
-        packed_with(detail::cluster_positions(q_members, rows, 0, false, inputs.query_mask), q, k, v);
+    const auto& key_mask = inputs.key_mask.data || options.receives_context ? inputs.key_mask : inputs.query_mask;
+    const auto q_places = packed_with(detail::cluster_positions(q_members, rows, 0, false, inputs.query_mask), q, k, v);
     const auto k_places = packed_with(detail::cluster_positions(k_members, columns, slots, false, key_mask), q, k, v);
 
     const auto cluster = [&](const auto& x, Index size) { return view(x).split(2, size).merge(1); };
@@ -100,15 +96,16 @@ struct KmeansRoutingAttention {
     const auto gathered_q = gather(device, q, q_members);
     const auto gathered_k = options.shared_qk ? gather(device, k_unit, k_members) : gather(device, k, k_members);
     const auto gathered_v = gather(device, v, k_members);
-    const auto attention = softmax_attention(
-        fill_scores(const_view(q_places), const_view(k_places), options.causal, options.shared_qk));
+    const auto attention =
+        softmax_attention(fill_scores(const_view(q_places), const_view(k_places), options.causal, options.shared_qk));
     const auto all_k = with_slots(cluster(gathered_k, columns), mem_key);
     const auto all_v = with_slots(cluster(gathered_v, columns), mem_value);
     const auto mixed = attention(device, cluster(gathered_q, rows), view(all_k), view(all_v));
     const auto sums = scatter_add(device, view(mixed).split(1, clusters).merge(2), q_members, queries);
     auto out = multiply(device, sums, constant_with(detail::cluster_shares<T>(q_members, queries, 1e-5), q, k, v));
 
-    const double elements = double(sizes_of(q)[0] * sizes_of(q)[1] * (queries + (one_list ? 0 : keys)) * sizes_of(q)[3]);
+    const double elements =
+        double(sizes_of(q)[0] * sizes_of(q)[1] * (queries + (one_list ? 0 : keys)) * sizes_of(q)[3]);
     auto loss = distance(device, q_unit, q_products, options.commitment / elements);
     if (!one_list) loss = add(device, loss, distance(device, k_unit, k_products, options.commitment / elements));
     return Result<decltype(out), decltype(loss)>{std::move(out), std::move(loss)};
@@ -132,8 +129,8 @@ struct KmeansRoutingAttention {
     const bool one_list = options.shared_qk && !options.receives_context;
     require(!one_list || k[2] == q[2], kName, "with shared_qk k must be as long as q, ", q[2], ", got ", k[2]);
     require(options.window_size > 0 && options.context_window_size > 0 && options.num_mem_kv >= 0, kName,
-            "window_size and context_window_size must be 1 or more and num_mem_kv 0 or more, got ",
-            options.window_size, ", ", options.context_window_size, " and ", options.num_mem_kv);
+            "window_size and context_window_size must be 1 or more and num_mem_kv 0 or more, got ", options.window_size,
+            ", ", options.context_window_size, " and ", options.num_mem_kv);
     require(!options.causal || options.shared_qk || options.num_mem_kv > 0, kName,
             "causal without shared_qk needs num_mem_kv of 1 or more");
     if (options.num_mem_kv == 0) return;
@@ -187,15 +184,13 @@ struct KmeansCentroidUpdate {
     const auto means = unit_norm(device, scatter_add(device, const_view(rows).merge(1), nearest, count));
     Tensor<std::uint8_t, 3> filled(centroids.size(0), count, 1);
     filled.setZero();
-    for (Index i = 0; i < nearest.size(); ++i)
-      filled.data()[i / nearest.dimension(1) * count + nearest.data()[i]] = 1;
+    for (Index i = 0; i < nearest.size(); ++i) filled.data()[i / nearest.dimension(1) * count + nearest.data()[i]] = 1;
     Tensor<T, 3> now = means;
     for (Index i = 0; i < filled.size(); ++i)
       if (filled.data()[i] == 0)
         for (Index d = 0; d < x.size(3); ++d) now.data()[i * x.size(3) + d] = centroids(i / count, i % count, d);
     Result<T> result;
-    result.centroids =
-        add(device, scale(device, centroids, options.decay), scale(device, now, 1 - options.decay));
+    result.centroids = add(device, scale(device, centroids, options.decay), scale(device, now, 1 - options.decay));
     result.assignment = packed_with(const_view(nearest).split(1, std::max<Index>(1, x.size(2))).permute({1, 0, 2}));
     return result;
   }

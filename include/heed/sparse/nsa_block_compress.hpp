@@ -80,7 +80,8 @@ struct NsaBlockCompress {
     require(options.block_size > 0 && options.stride > 0, kName, "block_size and stride must be 1 or more, got ",
             options.block_size, " and ", options.stride);
     const Index heads = x[1], width = x[3], inner = hidden.dimension(2);
-    require_shape(kName, "position", const_view(position).sizes, std::array<Index, 3>{heads, options.block_size, width});
+    require_shape(kName, "position", const_view(position).sizes,
+                  std::array<Index, 3>{heads, options.block_size, width});
     require_shape(kName, "hidden.weight", const_view(hidden).sizes,
                   std::array<Index, 3>{heads, options.block_size * width, inner});
     require_shape(kName, "hidden.bias", const_view(hidden_bias).sizes, std::array<Index, 2>{heads, inner});

@@ -64,9 +64,9 @@ struct NsaSelectionScores {
                 o.select_block_size % o.stride == 0,
             kName, "stride = ", o.stride, " must divide block_size = ", o.block_size,
             " and select_block_size = ", o.select_block_size);
-    require(o.group_size > 0 && heads % o.group_size == 0 && o.num_select_blocks >= 0, kName, "group_size = ",
-            o.group_size, " must divide the heads, ", heads, ", and num_select_blocks be 0 or more, got ",
-            o.num_select_blocks);
+    require(o.group_size > 0 && heads % o.group_size == 0 && o.num_select_blocks >= 0, kName,
+            "group_size = ", o.group_size, " must divide the heads, ", heads,
+            ", and num_select_blocks be 0 or more, got ", o.num_select_blocks);
   }
 };
 

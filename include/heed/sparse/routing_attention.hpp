@@ -15,19 +15,18 @@ namespace heed::inline HEED_ISA {
 ///   auto [y, clustering_loss] = attend(q, v);               // shared_qk; else attend(q, k, v); a device may be first
 ///
 /// q (B, H, N, D), k (B, H, M, D), v (B, H, M, Dv), y (B, H, N, Dv); centroids (H, K, D). q and k are layer-normalised
-/// over D without gain (eps 1e-6); shared_qk: k is the normalised q. The members of a centroid are the min(w, N) queries
-/// and min(w, M) keys of largest product with it, each in the order of positions. In a cluster softmax(scale q k^T) v,
-/// where a pair gets the score -1e9 if its key is masked (inputs.key_mask (B, M), 1 = keep) or, if causal, its key's
-/// rank among the members is beyond its query's: the causality of positions for shared_qk only. A row in which all
-/// pairs are so spreads evenly. A token in several clusters gets the sum of its outputs / (their number + 0.01), one in
-/// none 0.
-/// clustering_loss, of one element: beta times the mean of |x - nearest centroid|^2 over the elements of q, plus the
-/// same of k (shared_qk: twice that of q); the centroid is constant in it.
+/// over D without gain (eps 1e-6); shared_qk: k is the normalised q. The members of a centroid are the min(w, N)
+/// queries and min(w, M) keys of largest product with it, each in the order of positions. In a cluster softmax(scale q
+/// k^T) v, where a pair gets the score -1e9 if its key is masked (inputs.key_mask (B, M), 1 = keep) or, if causal, its
+/// key's rank among the members is beyond its query's: the causality of positions for shared_qk only. A row in which
+/// all pairs are so spreads evenly. A token in several clusters gets the sum of its outputs / (their number + 0.01),
+/// one in none 0. clustering_loss, of one element: beta times the mean of |x - nearest centroid|^2 over the elements of
+/// q, plus the same of k (shared_qk: twice that of q); the centroid is constant in it.
 ///
 /// Ties go to the lower position or centroid; no choice has a gradient. Throws heed::Error for shapes and options that
 /// do not fit. Time O(B H (N K D + K w^2 D)). The same bits for any number of threads. Source: Roy et al., TACL 2021,
-/// Efficient Content-Based Sparse Attention with Routing Transformers, and the authors' utils.py (transcription; that an
-/// all-masked row is even is our reading of its finite fill).
+/// Efficient Content-Based Sparse Attention with Routing Transformers, and the authors' utils.py (transcription; that
+/// an all-masked row is even is our reading of its finite fill).
 template <Real T>
 struct RoutingAttention {
   struct Options {
@@ -96,8 +95,8 @@ struct RoutingAttention {
     const Index queries = sizes_of(q)[2], keys = sizes_of(k)[2], clusters = centroids.dimension(1);
     const Index rows = std::min(options.window_size, queries), columns = std::min(options.window_size, keys);
     const auto q_products = detail::centroid_products(device, values_of(q), const_view(centroids));
-    const auto k_products = options.shared_qk ? q_products
-                                              : detail::centroid_products(device, values_of(k), const_view(centroids));
+    const auto k_products =
+        options.shared_qk ? q_products : detail::centroid_products(device, values_of(k), const_view(centroids));
     const auto q_members = detail::cluster_members(device, q_products, rows);
     const auto k_members = detail::cluster_members(device, k_products, columns);
     const auto places =
@@ -111,8 +110,8 @@ struct RoutingAttention {
     const auto gathered_v = gather(device, v, k_members);
     const auto attention = softmax_attention(
         fill_scores(const_view(places), const_view(k_places), options.causal, false, -1e9), {.scale = options.scale});
-    const auto mixed = attention(device, cluster(gathered_q, rows), cluster(gathered_k, columns),
-                                 cluster(gathered_v, columns));
+    const auto mixed =
+        attention(device, cluster(gathered_q, rows), cluster(gathered_k, columns), cluster(gathered_v, columns));
     const auto sums = scatter_add(device, view(mixed).split(1, clusters).merge(2), q_members, queries);
     auto out = multiply(device, sums, constant_with(detail::cluster_shares<T>(q_members, queries, 0.01), q, k, v));
 
@@ -194,10 +193,10 @@ struct RoutingCentroidUpdate {
       one.setConstant(T(value));
       return one;
     };
-    const auto smoothed =
-        multiply(device, divide(device, add(device, result.ema_count, constant(options.eps)),
-                                add(device, total, constant(double(count) * options.eps))),
-                 total);
+    const auto smoothed = multiply(device,
+                                   divide(device, add(device, result.ema_count, constant(options.eps)),
+                                          add(device, total, constant(double(count) * options.eps))),
+                                   total);
     result.centroids = divide(device, result.ema_sum, const_view(smoothed).split(1, 1));
     return result;
   }

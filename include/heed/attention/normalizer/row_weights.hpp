@@ -13,9 +13,9 @@ namespace heed::inline HEED_ISA {
 
 /// What a row_weighted_attention sees.
 struct RowAttentionOptions {
-  bool causal = false;                          ///< j <= i + M - N
-  std::optional<double> scale = std::nullopt;   ///< none: 1 / sqrt(D)
-  View<const std::uint8_t, 2> key_mask = {};    ///< (B, M), 1 = visible, or empty
+  bool causal = false;                         ///< j <= i + M - N
+  std::optional<double> scale = std::nullopt;  ///< none: 1 / sqrt(D)
+  View<const std::uint8_t, 2> key_mask = {};   ///< (B, M), 1 = visible, or empty
 
   double scale_of(Index width) const { return scale.value_or(1 / std::sqrt(double(width))); }
 };
@@ -196,21 +196,21 @@ void check_row_attention(std::string_view where, const std::array<Index, 4>& q, 
   require(v[0] == k[0] && v[1] == k[1] && v[2] == k[2], where, "v must have shape (B, H, M, Dv) = (", k[0], ", ", k[1],
           ", ", k[2], ", Dv), got ", shape_text(v));
   const std::array<Index, 2> keys{k[0], k[2]};
-  require(options.key_mask.data == nullptr || options.key_mask.sizes == keys, where, "key_mask must have shape (B, M) = ",
-          shape_text(keys), ", got ", shape_text(options.key_mask.sizes));
+  require(options.key_mask.data == nullptr || options.key_mask.sizes == keys, where,
+          "key_mask must have shape (B, M) = ", shape_text(keys), ", got ", shape_text(options.key_mask.sizes));
   require(std::isfinite(options.scale_of(q[3])), where, "scale must be finite, got ", options.scale_of(q[3]));
 }
 
 }  // namespace detail
 
-/// out_i = sum over j of w_ij v_j, with the weights w that a normalizer (EntmaxWeights, SigmoidWeights, or a struct with
-/// their members) makes of the row of scores scale * q_i . k_j; -infinity and weight 0 where a key is hidden.
+/// out_i = sum over j of w_ij v_j, with the weights w that a normalizer (EntmaxWeights, SigmoidWeights, or a struct
+/// with their members) makes of the row of scores scale * q_i . k_j; -infinity and weight 0 where a key is hidden.
 ///
 /// q (B, H, N, D), k (B, H, M, D), v (B, H, M, Dv), out (B, H, N, Dv), of any strides, all float or all double;
 /// `parameter` is what the normalizer says. A pair of weight 0 costs no product with its value and does not read it: a
 /// hidden key never changes a result. Throws heed::Error, before anything is written, for shapes that do not fit. Time
-/// O(B H N M D) and what the weights that are not 0 cost; the weights of 64 queries are a thread's memory. The same bits
-/// for any number of threads.
+/// O(B H N M D) and what the weights that are not 0 cost; the weights of 64 queries are a thread's memory. The same
+/// bits for any number of threads.
 ///
 /// Gradient: of q, k, v and the parameter, row_weighted_attention_backward, which computes the weights again.
 template <class N, Device D, Real T>
