@@ -117,7 +117,7 @@ void check_disagreement(Communicator& comm) {
 
 void check_message_sizes(Communicator& comm) {
   if (comm.size() == 1) return;
-  for (const std::size_t expected : {4, 12}) {
+  for (const std::size_t expected : {std::size_t(4), std::size_t(12)}) {
     char data[16] = {};
     bool failed = false;
     if (comm.rank() == 0) comm.wait(comm.send(data, 8, 1, 100));
