@@ -166,7 +166,7 @@ constexpr World kWorlds[] = {{ContextStrategy::kRing, 1, 1, 1},       {ContextSt
 }  // namespace
 
 TEST_CASE("Every strategy and layout is attention on the whole sequence, and so are its gradients [threads]") {
-  for (const Index length : {1, 17, 24}) {
+  for (const Index length : {0, 1, 17, 24}) {
     const Whole whole(4, 2, length);
     for (const bool causal : {true, false})
       for (const std::optional<Index> window : {std::optional<Index>(), std::optional<Index>(5)}) {

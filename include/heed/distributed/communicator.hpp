@@ -67,7 +67,18 @@ class Communicator {
 namespace detail {
 
 /// Tags of heed's own messages.
-enum MessageTag : int { kFacts, kBarrier, kToHeads, kToTokens, kPart, kWindowPart, kGradient, kGradientHome };
+enum MessageTag : int {
+  kFacts,
+  kBarrier,
+  kToHeads,
+  kToTokens,
+  kPart,
+  kWindowPart,
+  kGradient,
+  kGradientHome,
+  kHalo,
+  kSampled
+};
 
 }  // namespace detail
 

@@ -58,6 +58,17 @@ struct DualScopeAttention {
 
   Options options = {};
 
+  /// The attention of consecutive frames of width D over frames + 2 padding local keys and, behind those, the global
+  /// ones: what is left to do once the keys are together.
+  auto over_both_scopes(Index frames, Index global, Index width) const {
+    const Index around = options.padding, local = frames + 2 * around;
+    double factor = options.attn_scale / std::sqrt(double(width));
+    if (options.token_num_scale) factor *= std::log(double(2 * around + global + 1)) / std::log(16.0);
+    const detail::ScopeBias scopes{{}, local, options.local_bias, options.global_bias};
+    return softmax_attention(scopes, with_extra_keys(window(around, around), local),
+                             {.scale = factor, .position_offset = around});
+  }
+
   template <Operand Q, Operand K, Operand V>
   auto operator()(const Q& q, const K& k, const V& v) const {
     return (*this)(DeviceRef(), q, k, v);
@@ -81,16 +92,10 @@ struct DualScopeAttention {
     const View<const std::int32_t, 3> indices(rows, {sizes[0], sizes[1], keys}, {0, 0, 1});
     const auto all_k = gather(device, k, indices), all_v = gather(device, v, indices);
 
-    double factor = options.attn_scale / std::sqrt(double(sizes[3]));
-    if (options.token_num_scale) factor *= std::log(double(keys - frames + 1)) / std::log(16.0);
-    const detail::ScopeBias scopes{{}, local, options.local_bias, options.global_bias};
-    return softmax_attention(scopes, with_extra_keys(window(around, around), local),
-                             {.scale = factor, .position_offset = around})(device, q, all_k, all_v);
+    return over_both_scopes(frames, Index(sampled.size()), sizes[3])(device, q, all_k, all_v);
   }
 
- private:
-  static constexpr std::string_view kName = "dual_scope_attention";
-
+  /// The frames of a video of `frames` that every frame sees, in order.
   std::vector<std::int32_t> global_frames(Index frames) const {
     const Index clip = frames / options.world_size, share = options.top_k / options.world_size;
     const Index stride = share > 0 ? std::max<Index>(clip / share, 1) : std::max<Index>(clip, 1);
@@ -100,6 +105,7 @@ struct DualScopeAttention {
     return result;
   }
 
+  /// Throws heed::Error unless q, k and v of these shapes fit the options.
   void check(const std::array<Index, 4>& q, const std::array<Index, 4>& k, const std::array<Index, 4>& v) const {
     const Options& o = options;
     require_shape(kName, "k", k, q);
@@ -113,6 +119,9 @@ struct DualScopeAttention {
             "attn_scale, local_bias and global_bias must be finite, got ", o.attn_scale, ", ", o.local_bias, " and ",
             o.global_bias);
   }
+
+ private:
+  static constexpr std::string_view kName = "dual_scope_attention";
 };
 
 }  // namespace heed::inline HEED_ISA
