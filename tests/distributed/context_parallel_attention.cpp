@@ -217,7 +217,7 @@ TEST_CASE("Bytes sent are those of the strategy [threads]") {
     const Index exchanged_back = 2 * tokens + queries * (2 * kWidth + 2 * kValueWidth + 2);
     const Index hops = world.ring > 1 ? world.ring - 1 + (world.strategy != ContextStrategy::kAllGather) : 0;
     const Results r = parallel(attend, whole);
-    const Index facts = 11 + 12, facts_back = facts + 14;
+    const Index facts = 12 + 12, facts_back = facts + 14;
     for (std::size_t rank = 0; rank < r.sent_forward.size(); ++rank) {
       CHECK(Index(r.sent_forward[rank]) == 8 * (facts * others + (world.ring - 1) * tokens + exchanged * (u - 1) / u));
       CHECK(Index(r.sent_backward[rank]) ==

@@ -38,9 +38,10 @@ enum class ContextStrategy {
 ///   auto [dq, dk, dv] = attend.backward(comm, N, q, k, v, out, lse, d_out, d_lse);
 ///
 /// Each rank gives its own tokens: q (B, H, n, D), k (B, Hk, n, D), v (B, Hk, n, Dv) of float or double, and gets out
-/// (B, H, n, Dv) and lse (B, H, n), n = slots(N). tokens(N) (U R, n) says which token is in which slot: the layout of
-/// sequence_partition over R ring positions, each cut in U equal pieces, piece u of position r on rank r U + u. A slot
-/// of padding (-1) may hold anything, is no key, and its row of out is 0, of lse -infinity.
+/// (B, H, n, Dv) and lse (B, H, n), n = slots(N). Beside a q of float, k and v may be bfloat16 or half: they travel so,
+/// in half the bytes, and their gradients are float. tokens(N) (U R, n) says which token is in which slot: the layout
+/// of sequence_partition over R ring positions, each cut in U equal pieces, piece u of position r on rank r U + u. A
+/// slot of padding (-1) may hold anything, is no key, and its row of out is 0, of lse -infinity.
 ///
 /// Within the U ranks of a ring position an all-to-all turns tokens into heads and at the end back. At step s of R the
 /// rank works with the keys of position schedule()(rank, s), while the next ones are under way; its runs of queries see
@@ -108,15 +109,17 @@ struct ContextParallelAttention {
   auto operator()(const Dev& device, Communicator& comm, Index length, const Q& q_local, const K& k_local,
                   const V& v_local) const {
     using T = ScalarOf<Q>;
-    const View<const T, 4> q = const_view(q_local), k = const_view(k_local), v = const_view(v_local);
+    using U = ScalarOf<K>;
+    const View<const T, 4> q = const_view(q_local);
+    const View<const U, 4> k = const_view(k_local), v = const_view(v_local);
     check(comm, length, q, k, v);
     const auto q_heads = to_heads(device, comm, q);
-    detail::KeyPart<T> own = own_part(device, comm, k, v);
+    detail::KeyPart<U> own = own_part(device, comm, k, v);
     auto out = zeros<T, 4>({q_heads.dimension(0), q_heads.dimension(1), q_heads.dimension(2), v.size(3)});
     auto lse = zeros<T, 3>({q_heads.dimension(0), q_heads.dimension(1), q_heads.dimension(2)});
     lse.setConstant(-std::numeric_limits<T>::infinity());
     const detail::KeyRing ring = ring_of(comm.rank());
-    detail::visit_keys(comm, ring, own, [&](Index, Index p, detail::KeyPart<T>& part) {
+    detail::visit_keys(comm, ring, own, [&](Index, Index p, detail::KeyPart<U>& part) {
       for_each_band(length, ring.position, p, [&](const auto& attend, const auto& queries, const auto& keys) {
         ScratchTensors<T> space;
         const auto rows = queries(view(q_heads));
@@ -141,18 +144,21 @@ struct ContextParallelAttention {
                 const V& v_local, const O& out_local, const L& lse_local, const DO& d_out_local,
                 const DL& d_lse_local) const {
     using T = ScalarOf<Q>;
-    const View<const T, 4> q = const_view(q_local), k = const_view(k_local), v = const_view(v_local);
+    using U = ScalarOf<K>;
+    const View<const T, 4> q = const_view(q_local);
+    const View<const U, 4> k = const_view(k_local), v = const_view(v_local);
     const View<const T, 4> out_rows = const_view(out_local), d_out_rows = const_view(d_out_local);
     const View<const T, 3> lse_rows = const_view(lse_local), d_lse_rows = const_view(d_lse_local);
     check(comm, length, q, k, v, out_rows, d_out_rows, lse_rows, d_lse_rows);
     const auto q_heads = to_heads(device, comm, q), out = to_heads(device, comm, out_rows),
                d_out = to_heads(device, comm, d_out_rows);
     const auto lse = to_heads(device, comm, lse_rows), d_lse = to_heads(device, comm, d_lse_rows);
-    detail::KeyPart<T> own = own_part(device, comm, k, v);
+    detail::KeyPart<U> own = own_part(device, comm, k, v);
     auto d_q = zeros<T, 4>(const_view(q_heads).sizes);
     const detail::KeyRing ring = ring_of(comm.rank());
-    using Part = detail::KeyPart<T>;
-    Part d_own = detail::visit_keys_backward(comm, ring, own, [&](Index p, Part& part, Part& gradient) {
+    using Part = detail::KeyPart<U>;
+    using Gradient = detail::KeyPart<T>;
+    Gradient d_own = detail::visit_keys_backward(comm, ring, own, [&](Index p, Part& part, Gradient& gradient) {
       for_each_band(length, ring.position, p, [&](const auto& attend, const auto& queries, const auto& keys) {
         softmax_attention_backward(DeviceRef(device), attend, queries(const_view(q_heads)), keys(part.k()),
                                    keys(part.v()), queries(const_view(out)), queries(const_view(lse)),
@@ -188,10 +194,12 @@ struct ContextParallelAttention {
   }
 
   // What the ranks have is compared first, all of it: from there on every rank comes to the same error or to none.
-  template <class T, class... More>
-  void check(Communicator& comm, Index length, const View<const T, 4>& q, const View<const T, 4>& k,
-             const View<const T, 4>& v, const More&... more) const {
-    static_assert(Real<T>, "heed::ContextParallelAttention: q, k and v are float or double");
+  template <class T, class U, class... More>
+  void check(Communicator& comm, Index length, const View<const T, 4>& q, const View<const U, 4>& k,
+             const View<const U, 4>& v, const More&... more) const {
+    static_assert(Real<T> && std::same_as<T, Compute<U>>,
+                  "heed::ContextParallelAttention: q is float or double, k and v are of its type, or of bfloat16 or "
+                  "half where it is float");
     const Options& o = options;
     std::vector<SharedFact> facts{{"the strategy", std::int64_t(o.strategy)},
                                   {"ulysses_size", o.ulysses_size},
@@ -203,7 +211,8 @@ struct ContextParallelAttention {
                                   {"having a scale", o.scale.has_value()},
                                   {"the bits of the scale", std::bit_cast<std::int64_t>(o.scale.value_or(0))},
                                   {"the length", length},
-                                  {"the bytes of a number", sizeof(T)}};
+                                  {"the bytes of a number of q", sizeof(T)},
+                                  {"the bytes of a number of k", sizeof(U)}};
     const auto add = [&](std::string_view name, const auto& x) {
       for (std::size_t axis = 0; axis < x.sizes.size(); ++axis)
         facts.push_back({"axis " + std::to_string(axis) + " of " + std::string(name), x.sizes[axis]});

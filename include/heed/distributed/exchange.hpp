@@ -19,7 +19,7 @@ struct RankGroup {
 /// group's rank u, and what comes from rank u is piece u of `to` along axis `join`. With cut = 1 and join = 2,
 /// (B, H, n, D) becomes (B, H / U, U n, D); with cut = 2 and join = 1 it goes back. All ranks have the same shapes.
 /// Sends (U - 1) / U of `from`.
-template <class Dev, Real T, int Rank>
+template <class Dev, Storage T, int Rank>
 void all_to_all(const Dev& device, Communicator& comm, const RankGroup& group, const View<const T, Rank>& from, int cut,
                 const View<T, Rank>& to, int join, int tag) {
   const Index pieces = group.size, own = comm.rank() - group.first;

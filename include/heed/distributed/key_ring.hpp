@@ -34,7 +34,7 @@ struct KeyRing {
 };
 
 /// Keys and values (or their gradients) of a ring position, one block of memory that travels as it is.
-template <Real T>
+template <Storage T>
 class KeyPart {
  public:
   KeyPart(const std::array<Index, 4>& k_shape, const std::array<Index, 4>& v_shape)
@@ -48,7 +48,10 @@ class KeyPart {
   void add(const KeyPart& other) {
     std::transform(memory_.begin(), memory_.end(), other.memory_.begin(), memory_.begin(), std::plus<T>());
   }
-  KeyPart empty_like() const { return KeyPart(k_shape_, v_shape_); }
+  template <Storage U = T>
+  KeyPart<U> empty_like() const {
+    return KeyPart<U>(k_shape_, v_shape_);
+  }
 
   Communicator::Ticket send(Communicator& comm, int to, int tag) const {
     return comm.send(memory_.data(), memory_.size() * sizeof(T), to, tag);
@@ -63,7 +66,7 @@ class KeyPart {
 };
 
 /// body(step, p, part) for the keys and values of every position p, all of them under way from the start.
-template <Real T, class Body>
+template <Storage T, class Body>
 void visit_gathered(Communicator& comm, const KeyRing& ring, KeyPart<T>& own, const Body& body) {
   std::vector<KeyPart<T>> parts;
   std::vector<Communicator::Ticket> sent, received(std::size_t(ring.positions));
@@ -83,7 +86,7 @@ void visit_gathered(Communicator& comm, const KeyRing& ring, KeyPart<T>& own, co
 
 /// body(step, p, part) for every position p, in the order of keys_at. The next part is under way while the body works
 /// with this one; the first of the next window, while it works with this window.
-template <Real T, class Body>
+template <Storage T, class Body>
 void visit_keys(Communicator& comm, const KeyRing& ring, KeyPart<T>& own, const Body& body) {
   if (ring.gathered) return visit_gathered(comm, ring, own, body);
   const Index window = ring.position / ring.inner, within = ring.position % ring.inner;
@@ -119,19 +122,21 @@ void visit_keys(Communicator& comm, const KeyRing& ring, KeyPart<T>& own, const 
 /// The gradients of the caller's own part: body(p, part, gradient) adds those that its queries give to every part. They
 /// travel with the parts, a step behind them, and at last home; gathered ones go straight home and are summed in the
 /// order of the positions.
-template <Real T, class Body>
-KeyPart<T> visit_keys_backward(Communicator& comm, const KeyRing& ring, KeyPart<T>& own, const Body& body) {
+template <Storage U, class Body>
+KeyPart<heed::Compute<U>> visit_keys_backward(Communicator& comm, const KeyRing& ring, KeyPart<U>& own,
+                                              const Body& body) {
+  using T = heed::Compute<U>;
   const Index last = ring.positions - 1;
   std::vector<Communicator::Ticket> sent;
   std::vector<KeyPart<T>> sums;
-  KeyPart<T> arriving = own.empty_like();
+  KeyPart<T> arriving = own.template empty_like<T>();
   if (ring.gathered) {
-    for (Index p = 0; p <= last; ++p) sums.push_back(own.empty_like());
-    visit_keys(comm, ring, own, [&](Index, Index p, KeyPart<T>& part) {
+    for (Index p = 0; p <= last; ++p) sums.push_back(own.template empty_like<T>());
+    visit_keys(comm, ring, own, [&](Index, Index p, KeyPart<U>& part) {
       body(p, part, sums[std::size_t(p)]);
       if (p != ring.position) sent.push_back(sums[std::size_t(p)].send(comm, ring.rank_of(p), kGradientHome));
     });
-    KeyPart<T> total = own.empty_like();
+    KeyPart<T> total = own.template empty_like<T>();
     for (Index p = 0; p <= last; ++p) {
       if (p != ring.position) comm.wait(arriving.receive(comm, ring.rank_of(p), kGradientHome));
       total.add(p == ring.position ? sums[std::size_t(p)] : arriving);
@@ -139,8 +144,8 @@ KeyPart<T> visit_keys_backward(Communicator& comm, const KeyRing& ring, KeyPart<
     comm.wait(sent);
     return total;
   }
-  for (int i = 0; i < 2; ++i) sums.push_back(own.empty_like());
-  visit_keys(comm, ring, own, [&](Index s, Index p, KeyPart<T>& part) {
+  for (int i = 0; i < 2; ++i) sums.push_back(own.template empty_like<T>());
+  visit_keys(comm, ring, own, [&](Index s, Index p, KeyPart<U>& part) {
     Communicator::Ticket arrival{};
     if (s > 0) arrival = arriving.receive(comm, ring.rank_of(ring.worker_of(p, s - 1)), kGradient);
     if (s > 1) comm.wait(sent[std::size_t(s - 2)]);
