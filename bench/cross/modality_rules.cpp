@@ -9,7 +9,7 @@
 #include "heed/attention/mask/boolean.hpp"
 #include "heed/attention/mask/dense.hpp"
 #include "heed/attention/mask/documents.hpp"
-#include "heed/attention/mask/key_range.hpp"
+#include "heed/attention/mask/key_ranges.hpp"
 #include "heed/attention/softmax_attention.hpp"
 
 namespace {
@@ -87,7 +87,8 @@ void add(const std::string& name, const Rule& rule) {
 
 int main(int argc, char** argv) {
   const Inputs& x = inputs();
-  add("modality mutual", heed::causal() || heed::key_range(x.first, x.last));
+  add("modality mutual",
+      heed::causal() || heed::key_ranges(heed::view(x.first).split(0, 1), heed::view(x.last).split(0, 1)));
   add("prefix", heed::causal() || heed::prefix(x.prefix));
   add("documents", heed::documents({300, 724, 512, 512}));
   benchmark::Initialize(&argc, argv);

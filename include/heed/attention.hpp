@@ -15,7 +15,6 @@
 #include "heed/attention/mask/documents.hpp"
 #include "heed/attention/mask/extra_keys.hpp"
 #include "heed/attention/mask/key_class.hpp"
-#include "heed/attention/mask/key_range.hpp"
 #include "heed/attention/mask/key_ranges.hpp"
 #include "heed/attention/mask/rule.hpp"
 #include "heed/attention/mask/segments.hpp"

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "heed/attention/heads.hpp"
-#include "heed/attention/mask/key_range.hpp"
+#include "heed/attention/mask/key_ranges.hpp"
 #include "heed/block/activation.hpp"
 #include "heed/block/mlp.hpp"
 #include "heed/block/normalize.hpp"
@@ -68,7 +68,8 @@ struct GatedCrossAttention {
             shape_text(sizes_of(media)));
     require(attn_gate.size() == 1 && ffn_gate.size() == 1, kName, "attn_gate and ffn_gate must have shape (1)");
     const auto bounds = packed_with(ranges(marks, sizes_of(media)[1], sizes_of(media)[2]), x, media);
-    const auto attend = softmax_attention(key_range(view(bounds).select(0, 0), view(bounds).select(0, 1)));
+    const auto attend =
+        softmax_attention(key_ranges(view(bounds).select(0, 0).split(0, 1), view(bounds).select(0, 1).split(0, 1)));
 
     const auto normed = layer_norm(device, x, norm.weight, norm.bias, options.eps);
     const auto keys = k(device, media);

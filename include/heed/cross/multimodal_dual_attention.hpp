@@ -4,7 +4,7 @@
 
 #include "heed/attention/heads.hpp"
 #include "heed/attention/mask/key_class.hpp"
-#include "heed/attention/mask/key_range.hpp"
+#include "heed/attention/mask/key_ranges.hpp"
 #include "heed/block/elementwise.hpp"
 #include "heed/block/linear.hpp"
 #include "heed/block/positions.hpp"
@@ -69,8 +69,8 @@ struct MultimodalDualAttention {
     const auto classes = packed_with(modality, x);
     const auto bounds = packed_with(ranges(const_view(modality)), x);
     const auto branch = [&](std::int32_t wanted, Index first) {
-      const auto rule =
-          key_class(classes, wanted) && key_range(view(bounds).select(0, first), view(bounds).select(0, first + 1));
+      const auto bound = [&](Index i) { return view(bounds).select(0, i).split(0, 1); };
+      const auto rule = key_class(classes, wanted) && key_ranges(bound(first), bound(first + 1));
       return attend_heads(device, softmax_attention(rule), heads, queries, keys, values, groups);
     };
     return out(device, add(device, branch(kImage, 0), branch(kText, 2)));
