@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "catch.hpp"
 #include "heed/distributed/context_parallel_in_process.hpp"
 #include "support/finite_differences.hpp"
 

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heed/distributed/dual_scope_clips.hpp"
 
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "catch.hpp"
 #include "heed/autodiff/attention.hpp"
 #include "heed/autodiff/gather.hpp"
 #include "heed/distributed/in_process.hpp"

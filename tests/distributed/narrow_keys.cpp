@@ -3,8 +3,10 @@
 #include <array>
 #include <cmath>
 #include <tuple>
-#include <vector>
+#include <type_traits>
+#include <utility>
 
+#include "catch.hpp"
 #include "heed/distributed/context_parallel_attention.hpp"
 #include "heed/distributed/in_process.hpp"
 #include "support/reference.hpp"
