@@ -167,7 +167,7 @@ constexpr World kWorlds[] = {{ContextStrategy::kRing, 1, 1, 1},       {ContextSt
 
 }  // namespace
 
-TEST_CASE("Every strategy and layout is attention on the whole sequence, and so are its gradients [threads]") {
+TEST_CASE("Every strategy and layout is attention on the whole sequence, and so are its gradients", "[threads]") {
   for (const Index length : {0, 1, 17, 24}) {
     const Whole whole(4, 2, length);
     for (const bool causal : {true, false})
@@ -191,7 +191,7 @@ TEST_CASE("Every strategy and layout is attention on the whole sequence, and so 
   }
 }
 
-TEST_CASE("The same bits from run to run [threads]") {
+TEST_CASE("The same bits from run to run", "[threads]") {
   const Whole whole(4, 2, 30);
   for (const World& world : kWorlds) {
     const ContextParallelAttention attend{{.strategy = world.strategy,
@@ -204,7 +204,7 @@ TEST_CASE("The same bits from run to run [threads]") {
   }
 }
 
-TEST_CASE("Bytes sent are those of the strategy [threads]") {
+TEST_CASE("Bytes sent are those of the strategy", "[threads]") {
   constexpr Index kBatch = 2, kHeads = 4, kKeyHeads = 2, kWidth = 3, kValueWidth = 5;
   const Whole whole(kHeads, kKeyHeads, 30);
   for (const World& world : kWorlds) {
@@ -228,7 +228,7 @@ TEST_CASE("Bytes sent are those of the strategy [threads]") {
   }
 }
 
-TEST_CASE("Gradients of variables, the ranks in this process [threads]") {
+TEST_CASE("Gradients of variables, the ranks in this process", "[threads]") {
   auto q = random_tensor<double, 4>({1, 2, 5, 3}, 1), k = random_tensor<double, 4>({1, 2, 5, 3}, 2),
        v = random_tensor<double, 4>({1, 2, 5, 2}, 3);
   const ContextParallelAttention attend{
@@ -267,7 +267,7 @@ std::vector<std::string> errors(const ContextParallelAttention& attend, int rank
 
 }  // namespace
 
-TEST_CASE("What does not fit is the same error on every rank [threads]") {
+TEST_CASE("What does not fit is the same error on every rank", "[threads]") {
   const auto all_say = [](const std::vector<std::string>& texts, const std::string& part) {
     for (const std::string& text : texts) {
       CHECK(text.find(part) != std::string::npos);

@@ -44,7 +44,7 @@ double difference(const Tensor<double, 4>& part, const X& whole, int rank) {
 
 }  // namespace
 
-TEST_CASE("Clips on ranks attend as the whole video does, and so do gradients and bytes [threads]") {
+TEST_CASE("Clips on ranks attend as the whole video does, and so do gradients and bytes", "[threads]") {
   for (const heed::DualScopeAttention::Options& options :
        {heed::DualScopeAttention::Options{.world_size = 1, .padding = 2, .top_k = 3},
         {.world_size = 2, .padding = 5, .top_k = 4, .token_num_scale = true, .local_bias = 0.5},
@@ -86,7 +86,7 @@ TEST_CASE("Clips on ranks attend as the whole video does, and so do gradients an
   }
 }
 
-TEST_CASE("Clips that do not fit are the same error on every rank [threads]") {
+TEST_CASE("Clips that do not fit are the same error on every rank", "[threads]") {
   const auto error_of_ranks = [](const heed::DualScopeClips& attend, int ranks, Index odd_clip) {
     std::vector<std::string> texts(std::size_t(ranks), "nothing");
     heed::run_in_process(ranks, [&](Communicator& comm) {

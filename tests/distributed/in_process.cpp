@@ -10,7 +10,7 @@
 
 using heed::Communicator;
 
-TEST_CASE("Messages arrive in order, whatever order they are waited for in [threads]") {
+TEST_CASE("Messages arrive in order, whatever order they are waited for in", "[threads]") {
   std::atomic<int> right{0};
   heed::run_in_process(3, [&](Communicator& comm) {
     const int to = (comm.rank() + 1) % 3, from = (comm.rank() + 2) % 3;
@@ -26,7 +26,7 @@ TEST_CASE("Messages arrive in order, whatever order they are waited for in [thre
   CHECK(right == 3);
 }
 
-TEST_CASE("A rank that throws ends the waiting of the others [threads]") {
+TEST_CASE("A rank that throws ends the waiting of the others", "[threads]") {
   const auto run = [] {
     heed::run_in_process(4, [](Communicator& comm) {
       if (comm.rank() == 2) throw std::runtime_error("out of luck");
@@ -36,7 +36,7 @@ TEST_CASE("A rank that throws ends the waiting of the others [threads]") {
   CHECK_THROWS_AS(run(), std::runtime_error);
 }
 
-TEST_CASE("Ranks that disagree all throw the same [threads]") {
+TEST_CASE("Ranks that disagree all throw the same", "[threads]") {
   std::array<std::string, 3> texts;
   heed::run_in_process(3, [&](Communicator& comm) {
     const heed::SharedFact facts[] = {{"the colour", 7}, {"the size", comm.rank() == 1 ? 5 : 4}};
@@ -50,7 +50,7 @@ TEST_CASE("Ranks that disagree all throw the same [threads]") {
     CHECK(text == "paint: the ranks disagree on the size: rank 0 has 4, rank 1 has 5");
 }
 
-TEST_CASE("Transfers that do not fit [threads]") {
+TEST_CASE("Transfers that do not fit", "[threads]") {
   heed::InProcessGroup group(2);
   int x = 0;
   CHECK_THROWS_AS(group[0].send(&x, sizeof x, 0, 0), heed::Error);

@@ -35,7 +35,7 @@ Tensor<T, Rank> own(const Tensor<T, Rank>& whole, int rank, int ranks) {
 
 }  // namespace
 
-TEST_CASE("Keys of bfloat16 are the same attention over fewer bytes [threads]") {
+TEST_CASE("Keys of bfloat16 are the same attention over fewer bytes", "[threads]") {
   constexpr int kRanks = 3;
   constexpr Index kTokens = 18;
   const auto q = random_tensor<float, 4>({1, 2, kTokens, 4}, 1), d_out = random_tensor<float, 4>({1, 2, kTokens, 6}, 4);
