@@ -3,6 +3,7 @@
 #pragma once
 
 #include "heed/core/scratch.hpp"
+#include "heed/core/tensor.hpp"
 #include "heed/kernel/panel.hpp"
 #include "heed/kernel/transpose.hpp"
 
