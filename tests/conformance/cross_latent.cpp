@@ -36,12 +36,12 @@ void add_latents(Registry& add) {
     c.out("out", op(c.in(rank<3>, "x"), c.in(rank<3>, "latents")));
   });
   add("perceiver_resampler", []<class C>(C& c) {
-    heed::PerceiverResampler<Scalar<C>> op{{.num_heads = c.integer("num_heads"), .eps = c.number("eps")}};
+    heed::PerceiverResampler<Scalar<C>> op{{.num_heads = c.integer("num_heads"),
+                                            .eps = c.number("eps"),
+                                            .frame_embeddings = c.flag("frame_embeddings"),
+                                            .media_embeddings = c.flag("media_embeddings")}};
     op.layer.resize(std::size_t(c.integer("num_layers")));
     c.parameters(op);
-    // A file may have embeddings that the case does not use.
-    if (!c.flag("frame_embeddings")) op.frame_embs.resize(0, 0);
-    if (!c.flag("media_embeddings")) op.media_embs.resize(0, 0);
     c.out("out", op(c.in(rank<5>, "x")));
   });
   add("gated_cross_attention", []<class C>(C& c) {

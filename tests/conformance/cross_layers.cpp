@@ -57,7 +57,8 @@ void add_rules(Registry& add) {
   });
   add("multi_reference_self_attention", []<class C>(C& c) {
     const heed::MultiReferenceSelfAttention attend{
-        {.mask_weights = c.numbers("mask_weights"), .style_fidelity = c.number("style_fidelity")}};
+        {.mask_weights = c.has_attr("mask_weights") ? c.numbers("mask_weights") : std::vector<double>(),
+         .style_fidelity = c.number("style_fidelity")}};
     c.out("out", attend(c.in(rank<3>, "q"), c.in(rank<3>, "k"), c.in(rank<3>, "v"), c.in(rank<4>, "k_ref"),
                         c.in(rank<4>, "v_ref"), heed::values_of(c.in(rank<3>, "ref_mask"))));
   });
@@ -68,7 +69,9 @@ void add_rules(Registry& add) {
          .mode = c.text("mode") == "encoder" ? heed::ItemMode::kEncoder : heed::ItemMode::kDecoder,
          .eps = c.number("eps")});
     c.parameters(op);
-    c.out("out", op(c.in(rank<3>, "x"), c.mask(rank<2>, "valid")));
+    // A decoder does not read `valid`, and may come without it.
+    const auto x = c.in(rank<3>, "x");
+    c.out("out", c.has_in("valid") ? op(x, c.mask(rank<2>, "valid")) : op(x));
   });
 }
 

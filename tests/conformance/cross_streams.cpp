@@ -78,8 +78,10 @@ void add_guidance(Registry& add) {
         return run(rank<3>);
       case 4:
         return run(rank<4>);
-      default:
+      case 5:
         return run(rank<5>);
+      default:
+        return run(rank<6>);
     }
   });
   add("soft_image_guidance", []<class C>(C& c) {

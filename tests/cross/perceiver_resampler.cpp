@@ -35,7 +35,7 @@ TEST_CASE("perceiver_resampler takes its media one by one") {
                 x(b, t, i / 4, i % 4, c) + (embedded ? resample.frame_embs(i / 4, c) + resample.media_embs(t, c) : 0);
         Tensor<double, 3> z = heed::contiguous(heed::view(resample.latents).promote<3>());
         for (auto part : resample.layer) {
-          part.attention.options = resample.options;
+          part.attention.options = {resample.options.num_heads, resample.options.eps};
           z += Tensor<double, 3>(part.attention(tokens, z));
           z += Tensor<double, 3>(part.ffn(heed::DeviceRef(), heed::Gelu(), part.ffn_norm(z)));
         }

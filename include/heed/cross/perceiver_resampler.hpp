@@ -21,13 +21,18 @@ namespace heed::inline HEED_ISA {
 ///   auto z = resample(x);                                   // or resample(device, x)
 ///
 /// x (B, T, F, V, C): T media of F frames of V tokens; out (B, T, L, C). latents (L, C); frame_embs (F or more, C) and
-/// media_embs (T or more, C), or empty: none are added; layer{i}: the parameters of ResamplerAttention, ffn_norm,
-/// ffn.fc1.weight (F', C), ffn.fc2.weight (C, F'), no bias; norm. Throws heed::Error for more frames or media than
-/// embeddings, and for shapes that do not fit. O(L (F V + L) C) for each layer and medium. The same bits for any number
-/// of threads. Source: Alayrac et al. 2022 (Flamingo), figure 5.
+/// media_embs (T or more, C), or empty: none are added, nor without the option; layer{i}: the parameters of
+/// ResamplerAttention, ffn_norm, ffn.fc1.weight (F', C), ffn.fc2.weight (C, F'), no bias; norm. Throws heed::Error for
+/// more frames or media than embeddings, and for shapes that do not fit. O(L (F V + L) C) for each layer and medium.
+/// The same bits for any number of threads. Source: Alayrac et al. 2022 (Flamingo), figure 5.
 template <Real T>
 struct PerceiverResampler {
-  using Options = typename ResamplerAttention<T>::Options;
+  struct Options {
+    Index num_heads = 8;
+    double eps = 1e-5;
+    bool frame_embeddings = true;  ///< frame_embs are added, where there are any
+    bool media_embeddings = true;
+  };
   struct Layer {
     ResamplerAttention<T> attention = {};
     LayerNorm<T> ffn_norm = {};
@@ -64,18 +69,19 @@ struct PerceiverResampler {
   auto operator()(const D& device, const X& x) const {
     static_assert(kOperandRank<X> == 5, "heed::PerceiverResampler: x is (B, T, F, V, C)");
     const auto s = sizes_of(x);
-    check_embeddings("frame_embs", frame_embs, s[2], s[4]);
-    check_embeddings("media_embs", media_embs, s[1], s[4]);
+    const bool by_frame = options.frame_embeddings && frame_embs.size() > 0;
+    const bool by_medium = options.media_embeddings && media_embs.size() > 0;
+    if (by_frame) check_embeddings("frame_embs", frame_embs, s[2], s[4]);
+    if (by_medium) check_embeddings("media_embs", media_embs, s[1], s[4]);
     auto placed = contiguous(device, x);
-    if (frame_embs.size() > 0)
-      placed = add(device, placed, parameter_with(frame_embs, x).slice(0, 0, s[2]).split(0, 1));
-    if (media_embs.size() > 0)
+    if (by_frame) placed = add(device, placed, parameter_with(frame_embs, x).slice(0, 0, s[2]).split(0, 1));
+    if (by_medium)
       placed = add(device, placed, parameter_with(media_embs, x).slice(0, 0, s[1]).split(0, 1).split(0, 1));
     const auto tokens = view(placed).template reshape<3>({s[0] * s[1], s[2] * s[3], s[4]});
 
     auto z = repeat_for(device, latents, tokens);
     for (const Layer& part : layer) {
-      z = add(device, z, part.attention.with(options, device, tokens, z));
+      z = add(device, z, part.attention.with({options.num_heads, options.eps}, device, tokens, z));
       const auto normed = layer_norm(device, z, part.ffn_norm.weight, part.ffn_norm.bias, options.eps);
       z = add(device, z, part.ffn(device, Gelu(), normed));
     }
@@ -88,7 +94,7 @@ struct PerceiverResampler {
   static constexpr std::string_view kName = "perceiver_resampler";
 
   static void check_embeddings(std::string_view name, const Tensor<T, 2>& rows, Index count, Index channels) {
-    require(rows.size() == 0 || (rows.dimension(0) >= count && rows.dimension(1) == channels), kName, name,
+    require(rows.dimension(0) >= count && rows.dimension(1) == channels, kName, name,
             " must have shape (n, C) with n of ", count, " or more and C = ", channels, ", got ",
             shape_text(const_view(rows).sizes));
   }
