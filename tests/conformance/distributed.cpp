@@ -36,13 +36,14 @@ heed::ContextStrategy context_strategy(const std::string& name) {
 
 void add_context_parallel_attention(Registry& add) {
   add("context_parallel_attention", []<class C>(C& c) {
-    const heed::ContextParallelAttention attend{{.strategy = context_strategy(c.text("strategy")),
-                                                 .ulysses_size = c.integer("ulysses_size"),
-                                                 .ring_size = c.integer("ring_size"),
-                                                 .inner_ring_size = c.integer("inner_ring_size"),
-                                                 .layout = sequence_layout(c.text("layout")),
-                                                 .causal = c.flag("causal"),
-                                                 .scale = c.number_or_null("scale")}};
+    const heed::ContextParallelAttention attend{
+        {.strategy = context_strategy(c.text("strategy")),
+         .ulysses_size = c.integer_or_null("ulysses_size").value_or(1),
+         .ring_size = c.integer_or_null("ring_size").value_or(1),
+         .inner_ring_size = c.integer_or_null("inner_ring_size").value_or(1),
+         .layout = sequence_layout(c.has_attr("layout") ? c.text("layout") : "zigzag"),
+         .causal = c.has_attr("causal") && c.flag("causal"),
+         .scale = c.number_or_null("scale")}};
     const auto [out, lse] =
         heed::context_parallel_attention(attend, c.in(rank<4>, "q"), c.in(rank<4>, "k"), c.in(rank<4>, "v"));
     c.out("out", out);

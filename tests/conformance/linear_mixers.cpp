@@ -33,7 +33,7 @@ void add_scans(Registry& add) {
     c.out("state", result.state);
   });
   add("selective_token_mixer", []<class C>(C& c) {
-    heed::SelectiveTokenMixer<Scalar<C>> op{{.bidirectional = c.flag("bidirectional")}};
+    heed::SelectiveTokenMixer<Scalar<C>> op{{.bidirectional = c.has_attr("bidirectional") && c.flag("bidirectional")}};
     run_tokens(c, op);
   });
   add("selective_channel_mixer", []<class C>(C& c) {
@@ -42,7 +42,7 @@ void add_scans(Registry& add) {
   });
   add("mambamixer", []<class C>(C& c) {
     heed::MambaMixer<Scalar<C>> op({.num_layers = c.integer("num_layers"),
-                                    .bidirectional = c.flag("bidirectional"),
+                                    .bidirectional = c.has_attr("bidirectional") && c.flag("bidirectional"),
                                     .pre_norm = c.has_attr("pre_norm") && c.flag("pre_norm")});
     c.parameters(op);
     const auto result = op(c.in(rank<3>, "x"));

@@ -38,11 +38,12 @@ void with_state(C& c, const F& call) {
 
 void add_linear_attention(Registry& add) {
   add("linear_attention", []<class C>(C& c) {
-    const heed::LinearAttention op{{.feature_map = features(c.text("feature_map")),
-                                    .causal = c.flag("causal"),
-                                    .normalize = c.text("normalizer") != "none",
-                                    .eps = c.number("eps"),
-                                    .scale = c.number("scale")}};
+    const heed::LinearAttention op{
+        {.feature_map = features(c.has_attr("feature_map") ? c.text("feature_map") : "elu_plus_one"),
+         .causal = c.has_attr("causal") && c.flag("causal"),
+         .normalize = !c.has_attr("normalizer") || c.text("normalizer") != "none",
+         .eps = c.number_or_null("eps").value_or(1e-6),
+         .scale = c.number_or_null("scale").value_or(1)}};
     heed::LinearAttention::Inputs inputs;
     if (c.has_in("key_mask")) inputs.key_mask = c.mask(rank<2>, "key_mask");
     const auto put = [&](const auto& result) {
@@ -59,15 +60,17 @@ void add_linear_attention(Registry& add) {
     }
   });
   add("cosformer_attention", []<class C>(C& c) {
-    const heed::CosformerAttention op{{.causal = c.flag("causal"), .eps = c.number("eps")}};
+    const heed::CosformerAttention op{
+        {.causal = c.has_attr("causal") && c.flag("causal"), .eps = c.number_or_null("eps").value_or(1e-6)}};
     c.out("out", op(c.in(rank<4>, "q"), c.in(rank<4>, "k"), c.in(rank<4>, "v")));
   });
   add("performer_attention", []<class C>(C& c) {
-    heed::PerformerAttention<Scalar<C>> op{
-        {.kernel = c.text("kernel") == "relu" ? heed::PerformerKernel::kRelu : heed::PerformerKernel::kSoftmax,
-         .causal = c.flag("causal"),
-         .feature_eps = c.number_or_null("feature_eps"),
-         .eps = c.number("eps")}};
+    heed::PerformerAttention<Scalar<C>> op{{.kernel = c.has_attr("kernel") && c.text("kernel") == "relu"
+                                                          ? heed::PerformerKernel::kRelu
+                                                          : heed::PerformerKernel::kSoftmax,
+                                            .causal = c.has_attr("causal") && c.flag("causal"),
+                                            .feature_eps = c.number_or_null("feature_eps"),
+                                            .eps = c.number_or_null("eps").value_or(1e-6)}};
     c.parameters(op);
     c.out("out", op(c.in(rank<4>, "q"), c.in(rank<4>, "k"), c.in(rank<4>, "v")));
   });
@@ -88,7 +91,7 @@ void add_decays(Registry& add) {
     });
   });
   add("lightning_attention", []<class C>(C& c) {
-    heed::LightningAttention<Scalar<C>> op{{.block_size = c.integer("block_size")}};
+    heed::LightningAttention<Scalar<C>> op{{.block_size = c.integer_or_null("block_size").value_or(64)}};
     c.parameters(op);
     with_state(c, [&](const auto&... state) {
       return op(c.in(rank<4>, "q"), c.in(rank<4>, "k"), c.in(rank<4>, "v"), state...);
@@ -128,15 +131,16 @@ void add_delta_rules(Registry& add) {
 
 void add_layers(Registry& add) {
   add("multi_scale_retention", []<class C>(C& c) {
-    heed::MultiScaleRetention<Scalar<C>> op{{.num_heads = c.integer("num_heads"), .eps = c.number("eps")}};
+    heed::MultiScaleRetention<Scalar<C>> op{
+        {.num_heads = c.integer("num_heads"), .eps = c.number_or_null("eps").value_or(1e-6)}};
     c.parameters(op);
     c.out("out", op(c.in(rank<3>, "x")));
   });
   add("transnormer_attention", []<class C>(C& c) {
     using Op = heed::TransnormerAttention<Scalar<C>>;
-    Op op{{.num_heads = c.integer("num_heads"), .eps = c.number("eps")}};
+    Op op{{.num_heads = c.integer("num_heads"), .eps = c.number_or_null("eps").value_or(1e-6)}};
     c.parameters(op);
-    typename Op::Inputs inputs{.position = c.integer("position")};
+    typename Op::Inputs inputs{.position = c.integer_or_null("position").value_or(0)};
     if (c.has_in("key_mask")) inputs.key_mask = c.mask(rank<2>, "key_mask");
     with_state(c, [&](const auto&... state) { return op(c.in(rank<3>, "x"), inputs, state...); });
   });

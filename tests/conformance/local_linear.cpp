@@ -12,13 +12,14 @@ namespace {
 
 void add_attention_mask(Registry& add) {
   add.without_gradient("attention_mask", []<class C>(C& c) {
-    const auto window = c.integers("window");
-    const heed::AttentionMask mask{{.pattern = heed::mask_pattern(c.text("pattern")),
-                                    .window = {window.at(0), window.at(1)},
-                                    .doc_lengths = c.integers("doc_lengths"),
-                                    .prefix = c.integer("prefix"),
-                                    .global_tokens = c.integer("global_tokens"),
-                                    .block_size = c.integer("block_size")}};
+    const auto window = c.has_attr("window") ? c.integers("window") : std::vector<Index>{-1, -1};
+    const heed::AttentionMask mask{
+        {.pattern = heed::mask_pattern(c.text("pattern")),
+         .window = {window.at(0), window.at(1)},
+         .doc_lengths = c.has_attr("doc_lengths") ? c.integers("doc_lengths") : std::vector<Index>(),
+         .prefix = c.integer_or_null("prefix").value_or(0),
+         .global_tokens = c.integer_or_null("global_tokens").value_or(0),
+         .block_size = c.integer_or_null("block_size").value_or(1)}};
     const Index n = c.integer("n");
     c.out("mask", mask(n, c.integer_or_null("m").value_or(n)));
   });
@@ -40,14 +41,14 @@ void add_masked_attention(Registry& add) {
       }
     }();
     c.out("out", std::get<0>(both));
-    if (c.flag("return_lse")) c.out("lse", std::get<1>(both));
+    if (!c.has_attr("return_lse") || c.flag("return_lse")) c.out("lse", std::get<1>(both));
   });
 }
 
 void add_variable_block_sparse_attention(Registry& add) {
   add("variable_block_sparse_attention", []<class C>(C& c) {
-    const heed::VariableBlockSparseAttention attend{{.q_block_size = c.integer("q_block_size"),
-                                                     .k_block_size = c.integer("k_block_size"),
+    const heed::VariableBlockSparseAttention attend{{.q_block_size = c.integer_or_null("q_block_size").value_or(0),
+                                                     .k_block_size = c.integer_or_null("k_block_size").value_or(0),
                                                      .scale = c.number_or_null("scale")}};
     const auto q = c.in(rank<4>, "q"), k = c.in(rank<4>, "k"), v = c.in(rank<4>, "v");
     const auto mask = c.mask(rank<3>, "block_mask");

@@ -16,11 +16,13 @@ void run_neighborhood_attention(C& c) {
     for (std::size_t a = 0; a < result.size(); ++a) result[a] = values.size() == 1 ? values.front() : values.at(a);
     return result;
   };
-  heed::NeighborhoodAttention<Scalar<C>, Axes> op{{.kernel_size = per_axis(c.integers("kernel_size")),
-                                                   .dilation = per_axis(c.integers("dilation")),
-                                                   .stride = per_axis(c.integers("stride")),
-                                                   .causal = per_axis(c.flags("causal")),
-                                                   .scale = c.number_or_null("scale")}};
+  const std::vector<Index> ones{1};
+  heed::NeighborhoodAttention<Scalar<C>, Axes> op{
+      {.kernel_size = per_axis(c.integers("kernel_size")),
+       .dilation = per_axis(c.has_attr("dilation") ? c.integers("dilation") : ones),
+       .stride = per_axis(c.has_attr("stride") ? c.integers("stride") : ones),
+       .causal = per_axis(c.has_attr("causal") ? c.flags("causal") : std::vector<bool>{false}),
+       .scale = c.number_or_null("scale")}};
   c.parameters(op);
   constexpr int axes = Axes + 3;
   const auto q = c.in(rank<axes>, "q"), k = c.in(rank<axes>, "k"), v = c.in(rank<axes>, "v");
@@ -45,12 +47,12 @@ void add_neighborhood(Registry& add) {
   });
   add("halo_attention", []<class C>(C& c) {
     heed::HaloAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads"),
-                                       .block_size = c.integer("block_size"),
-                                       .halo_size = c.integer("halo_size"),
-                                       .stride = c.integer("stride"),
-                                       .avg_down = c.flag("avg_down"),
-                                       .scale_pos_embed = c.flag("scale_pos_embed"),
-                                       .mask_padding = c.flag("mask_padding")}};
+                                       .block_size = c.integer_or_null("block_size").value_or(8),
+                                       .halo_size = c.integer_or_null("halo_size").value_or(3),
+                                       .stride = c.integer_or_null("stride").value_or(1),
+                                       .avg_down = c.has_attr("avg_down") && c.flag("avg_down"),
+                                       .scale_pos_embed = c.has_attr("scale_pos_embed") && c.flag("scale_pos_embed"),
+                                       .mask_padding = c.has_attr("mask_padding") && c.flag("mask_padding")}};
     c.parameters(op);
     c.out("out", op(c.in(rank<4>, "x")));
   });

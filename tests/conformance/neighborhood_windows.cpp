@@ -30,31 +30,33 @@ void run_axial_attention(C& c) {
 
 void add_bands(Registry& add) {
   add("sliding_window_attention", []<class C>(C& c) {
-    attend_triple(c, heed::SlidingWindowAttention{{.window_size = c.integer("window_size"),
-                                                   .dilation = c.integers("dilation"),
-                                                   .causal = c.flag("causal"),
-                                                   .scale = c.number_or_null("scale")}});
+    attend_triple(c, heed::SlidingWindowAttention{
+                         {.window_size = c.integer("window_size"),
+                          .dilation = c.has_attr("dilation") ? c.integers("dilation") : std::vector<Index>{1},
+                          .causal = c.has_attr("causal") && c.flag("causal"),
+                          .scale = c.number_or_null("scale")}});
   });
   add("block_local_attention", []<class C>(C& c) {
     attend_triple(c, heed::BlockLocalAttention{{.block_size = c.integer("block_size"),
-                                                .look_back = c.integer("look_back"),
-                                                .look_forward = c.integer("look_forward"),
-                                                .causal = c.flag("causal"),
+                                                .look_back = c.integer_or_null("look_back").value_or(0),
+                                                .look_forward = c.integer_or_null("look_forward").value_or(0),
+                                                .causal = c.has_attr("causal") && c.flag("causal"),
                                                 .scale = c.number_or_null("scale")}});
   });
   add("dual_scope_attention", []<class C>(C& c) {
-    attend_triple(c, heed::DualScopeAttention{{.world_size = c.integer("world_size"),
-                                               .padding = c.integer("padding"),
-                                               .top_k = c.integer("top_k"),
-                                               .attn_scale = c.number("attn_scale"),
-                                               .token_num_scale = c.flag("token_num_scale"),
-                                               .local_bias = c.number("local_bias"),
-                                               .global_bias = c.number("global_bias")}});
+    attend_triple(
+        c, heed::DualScopeAttention{{.world_size = c.integer("world_size"),
+                                     .padding = c.integer("padding"),
+                                     .top_k = c.integer("top_k"),
+                                     .attn_scale = c.number_or_null("attn_scale").value_or(1),
+                                     .token_num_scale = c.has_attr("token_num_scale") && c.flag("token_num_scale"),
+                                     .local_bias = c.number_or_null("local_bias").value_or(0),
+                                     .global_bias = c.number_or_null("global_bias").value_or(0)}});
   });
   add("longformer_attention", []<class C>(C& c) {
     heed::LongformerAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads"),
                                              .window_size = c.integer("window_size"),
-                                             .dilation = c.integer("dilation")}};
+                                             .dilation = c.integer_or_null("dilation").value_or(1)}};
     c.parameters(op);
     const auto x = c.in(rank<3>, "x");
     if (c.has_in("padding_mask")) {
@@ -65,11 +67,11 @@ void add_bands(Registry& add) {
   });
   add("dual_scale_attention", []<class C>(C& c) {
     heed::DualScaleAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads"),
-                                            .local_context = c.integer("local_context"),
-                                            .global_context = c.integer("global_context"),
-                                            .use_local = c.flag("use_local"),
-                                            .use_global = c.flag("use_global"),
-                                            .eps = c.number("eps")},
+                                            .local_context = c.integer_or_null("local_context").value_or(3),
+                                            .global_context = c.integer_or_null("global_context").value_or(30),
+                                            .use_local = !c.has_attr("use_local") || c.flag("use_local"),
+                                            .use_global = !c.has_attr("use_global") || c.flag("use_global"),
+                                            .eps = c.number_or_null("eps").value_or(1e-12)},
                                            c.integer("num_layers")};
     c.parameters(op);
     const auto result = op(c.in(rank<3>, "x"));
@@ -87,8 +89,10 @@ void add_grids(Registry& add) {
         return run_axial_attention<4>(c);
       case 5:
         return run_axial_attention<5>(c);
+      case 6:
+        return run_axial_attention<6>(c);
       default:
-        throw std::invalid_argument("a grid of more axes than 3");
+        throw std::invalid_argument("a grid of more axes than 4");
     }
   });
   add("window_attention", []<class C>(C& c) {
@@ -112,8 +116,8 @@ void add_grids(Registry& add) {
                                             .num_heads = c.integer("num_heads"),
                                             .groups = c.integer("groups"),
                                             .window_size = c.integer("window_size"),
-                                            .mlp_ratio = c.number("mlp_ratio"),
-                                            .ffn = c.flag("ffn")}};
+                                            .mlp_ratio = c.number_or_null("mlp_ratio").value_or(4),
+                                            .ffn = !c.has_attr("ffn") || c.flag("ffn")}};
     c.parameters(op);
     const auto result = op(c.in(rank<3>, "x"));
     c.out("spatial", result.spatial);
