@@ -94,7 +94,7 @@ struct KmeansRoutingAttention {
       return concat<2>(device, parameter_with(memory, q, k, v).merge(0).template promote<4>(), x);
     };
     const auto gathered_q = gather(device, q, q_members);
-    const auto gathered_k = options.shared_qk ? gather(device, k_unit, k_members) : gather(device, k, k_members);
+    const auto gathered_k = one_list ? gather(device, k_unit, k_members) : gather(device, k, k_members);
     const auto gathered_v = gather(device, v, k_members);
     const auto attention =
         softmax_attention(fill_scores(const_view(q_places), const_view(k_places), options.causal, options.shared_qk));
