@@ -24,7 +24,7 @@ void scalar_out(C& c, std::string_view name, const X& loss) {
 
 void add_flows(Registry& add) {
   add("attention_rollout", []<class C>(C& c) {
-    const heed::AttentionRollout op{{.add_residual = c.flag("add_residual")}};
+    const heed::AttentionRollout op{{.add_residual = !c.has_attr("add_residual") || c.flag("add_residual")}};
     c.out("out", op(c.in(rank<4>, "x")));
   });
   add.without_gradient("attention_flow",
@@ -64,10 +64,10 @@ void add_flows(Registry& add) {
 
 void add_edits(Registry& add) {
   add.without_gradient("visual_attention_redistribution", []<class C>(C& c) {
-    const heed::VisualAttentionRedistribution op{{.tau = c.number("tau"),
-                                                  .rho = c.number("rho"),
-                                                  .summ = c.number("summ"),
-                                                  .p = c.number("p"),
+    const heed::VisualAttentionRedistribution op{{.tau = c.number_or_null("tau").value_or(20),
+                                                  .rho = c.number_or_null("rho").value_or(0.5),
+                                                  .summ = c.number_or_null("summ").value_or(0.2),
+                                                  .p = c.number_or_null("p").value_or(0.6),
                                                   .image_start = c.integer("image_start"),
                                                   .image_len = c.integer("image_len"),
                                                   .sink_dims = c.integers("sink_dims"),
@@ -78,9 +78,9 @@ void add_edits(Registry& add) {
   });
   add("vision_aware_head_reinforcement", []<class C>(C& c) {
     using Op = heed::VisionAwareHeadReinforcement;
-    const Op op{{.alpha = c.number("alpha"),
+    const Op op{{.alpha = c.number_or_null("alpha").value_or(2),
                  .top_k = c.integer("top_k"),
-                 .unbiased_std = c.flag("unbiased_std"),
+                 .unbiased_std = !c.has_attr("unbiased_std") || c.flag("unbiased_std"),
                  .median = c.text("median") == "lower" ? Op::Median::kLower : Op::Median::kMid}};
     const auto result = op(c.in(rank<3>, "head_out"), c.in(rank<3>, "head_out_text"));
     c.out("selected", result.selected);
@@ -89,7 +89,8 @@ void add_edits(Registry& add) {
     c.out("out", result.out);
   });
   add.without_gradient("attencraft_concept_masks", []<class C>(C& c) {
-    const heed::AttencraftConceptMasks op{{.resolution = c.integer("resolution"), .threshold = c.number("threshold")}};
+    const heed::AttencraftConceptMasks op{{.resolution = c.integer_or_null("resolution").value_or(32),
+                                           .threshold = c.number_or_null("threshold").value_or(0.1)}};
     const auto result = op(c.in(rank<3>, "cross"), c.in(rank<2>, "self"));
     c.out("refined", result.refined);
     c.out("masks", result.masks);

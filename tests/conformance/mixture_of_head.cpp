@@ -14,7 +14,7 @@ void add_moh_attention(Registry& add) {
                                       .head_dim = c.has_attr("head_dim") ? c.integer("head_dim") : 0,
                                       .shared_heads = c.integer("shared_heads"),
                                       .routed_heads = c.integer("routed_heads"),
-                                      .qk_norm = c.flag("qk_norm")}};
+                                      .qk_norm = c.has_attr("qk_norm") && c.flag("qk_norm")}};
     c.parameters(op);
     const auto [out, loss] = op(c.in(rank<3>, "x"));
     c.out("out", out);
@@ -25,8 +25,8 @@ void add_moh_attention(Registry& add) {
                                            .num_kv_heads = c.integer("num_kv_heads"),
                                            .shared_heads = c.integer("shared_heads"),
                                            .routed_heads = c.integer("routed_heads"),
-                                           .rope_base = c.number("rope_base"),
-                                           .causal = c.flag("causal")}};
+                                           .rope_base = c.number_or_null("rope_base").value_or(10000),
+                                           .causal = !c.has_attr("causal") || c.flag("causal")}};
     c.parameters(op);
     c.out("out", op(c.in(rank<3>, "x")));
   });
@@ -36,9 +36,9 @@ template <class C>
 heed::HeadRoutingOptions routing_of(C& c) {
   return {.choice = c.text("choice") == "expert" ? heed::HeadChoice::kExpert : heed::HeadChoice::kToken,
           .score = c.text("score") == "sigmoid" ? heed::HeadScore::kSigmoid : heed::HeadScore::kSoftmax,
-          .top_k = c.integer("top_k"),
-          .capacity = c.integer("capacity"),
-          .renormalize = c.flag("renormalize")};
+          .top_k = c.integer_or_null("top_k").value_or(0),
+          .capacity = c.integer_or_null("capacity").value_or(0),
+          .renormalize = c.has_attr("renormalize") && c.flag("renormalize")};
 }
 
 void add_routed_heads(Registry& add) {
@@ -59,9 +59,9 @@ void add_routed_heads(Registry& add) {
     heed::SwitchHeadAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads"),
                                              .num_experts = c.integer("num_experts"),
                                              .head_dim = c.integer("head_dim"),
-                                             .top_k = c.integer("top_k"),
-                                             .rotate_fraction = c.number("rotate_fraction"),
-                                             .rope_base = c.number("rope_base")}};
+                                             .top_k = c.integer_or_null("top_k").value_or(2),
+                                             .rotate_fraction = c.number_or_null("rotate_fraction").value_or(0.5),
+                                             .rope_base = c.number_or_null("rope_base").value_or(10000)}};
     c.parameters(op);
     c.out("out", op(c.in(rank<3>, "x")));
   });

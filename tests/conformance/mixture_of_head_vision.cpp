@@ -34,9 +34,9 @@ void add_moh_vision(Registry& add) {
   add("moh_aggregated_attention", []<class C>(C& c) {
     heed::MohAggregatedAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads"),
                                                 .input_resolution = resolution(c),
-                                                .window_size = c.integer("window_size"),
-                                                .sr_ratio = c.integer("sr_ratio"),
-                                                .fixed_pool_size = c.integer("fixed_pool_size"),
+                                                .window_size = c.integer_or_null("window_size").value_or(3),
+                                                .sr_ratio = c.integer_or_null("sr_ratio").value_or(1),
+                                                .fixed_pool_size = c.integer_or_null("fixed_pool_size").value_or(0),
                                                 .shared_heads = c.integer("shared_heads"),
                                                 .routed_heads = c.integer("routed_heads")}};
     run(c, op);

@@ -34,8 +34,8 @@ void add_vmoba(Registry& add) {
          .block_size = c.numbers("block_size"),
          .select_mode = c.text("select_mode") == "topk" ? heed::BlockSelect::kTopK : heed::BlockSelect::kThreshold,
          .select_scope = scope_of(c.text("select_scope")),
-         .top_k = c.integer("top_k"),
-         .threshold = c.number("threshold")}};
+         .top_k = c.integer_or_null("top_k").value_or(1),
+         .threshold = c.number_or_null("threshold").value_or(0.25)}};
     c.out("out", op(c.in(rank<4>, "q"), c.in(rank<4>, "k"), c.in(rank<4>, "v")));
   });
 }

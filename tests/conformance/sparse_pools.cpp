@@ -101,14 +101,15 @@ void run_acmil(C& c, RankTag<R> r, Op& op) {
 
 void add_pools(Registry& add) {
   add("gated_attention_pool", []<class C>(C& c) {
-    heed::GatedAttentionPool<Scalar<C>> op{{.gated = c.flag("gated")}, {}, {}, {}};
+    heed::GatedAttentionPool<Scalar<C>> op{{.gated = !c.has_attr("gated") || c.flag("gated")}, {}, {}, {}};
     c.parameters(op);
     const auto result = op(c.in(rank<2>, "x"));
     c.out("attn_logits", result.attn_logits);
     c.out("out", result.out);
   });
   add("stochastic_topk_instance_mask", []<class C>(C& c) {
-    const heed::StochasticTopkInstanceMask op{{.n_masked = c.integer("n_masked"), .mask_drop = c.number("mask_drop")}};
+    const heed::StochasticTopkInstanceMask op{{.n_masked = c.integer_or_null("n_masked").value_or(10),
+                                               .mask_drop = c.number_or_null("mask_drop").value_or(0.6)}};
     of_rank(c, "x", [&](auto r) {
       const auto result = op(c.in(r, "x"), draws(c, r));
       c.out("out", result.out);
@@ -120,7 +121,7 @@ void add_pools(Registry& add) {
     run_acmil(c, rank<2>, op);
   });
   add("acmil_multihead_attention", []<class C>(C& c) {
-    heed::AcmilMultiheadAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads")}};
+    heed::AcmilMultiheadAttention<Scalar<C>> op{{.num_heads = c.integer_or_null("num_heads").value_or(8)}};
     run_acmil(c, rank<3>, op);
   });
   add("attention_diversity_loss",

@@ -20,20 +20,22 @@ heed::RegionPool pool_of(const std::string& name) {
 
 void add_bi_level(Registry& add) {
   add("bi_level_routing_attention", []<class C>(C& c) {
-    heed::BiLevelRoutingAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads"),
-                                                 .n_win = c.integer("n_win"),
-                                                 .top_k = c.integer("top_k"),
-                                                 .qk_dim = c.integer_or_null("qk_dim").value_or(0),
-                                                 .scale = c.number_or_null("scale").value_or(0),
-                                                 .kv_downsample = pool_of(c.text("kv_downsample_mode")),
-                                                 .kv_downsample_ratio = c.integer("kv_downsample_ratio"),
-                                                 .kv_per_win = c.integer("kv_per_win"),
-                                                 .soft_routing = c.flag("soft_routing"),
-                                                 .diff_routing = c.flag("diff_routing"),
-                                                 .param_routing = c.flag("param_routing"),
-                                                 .kernel_size = c.integer("kernel_size"),
-                                                 .auto_pad = c.flag("auto_pad"),
-                                                 .out_proj = c.flag("out_proj")}};
+    heed::BiLevelRoutingAttention<Scalar<C>> op{
+        {.num_heads = c.integer("num_heads"),
+         .n_win = c.integer("n_win"),
+         .top_k = c.integer("top_k"),
+         .qk_dim = c.integer_or_null("qk_dim").value_or(0),
+         .scale = c.number_or_null("scale").value_or(0),
+         .kv_downsample =
+             c.has_attr("kv_downsample_mode") ? pool_of(c.text("kv_downsample_mode")) : heed::RegionPool::kIdentity,
+         .kv_downsample_ratio = c.integer_or_null("kv_downsample_ratio").value_or(4),
+         .kv_per_win = c.integer_or_null("kv_per_win").value_or(4),
+         .soft_routing = c.has_attr("soft_routing") && c.flag("soft_routing"),
+         .diff_routing = c.has_attr("diff_routing") && c.flag("diff_routing"),
+         .param_routing = c.has_attr("param_routing") && c.flag("param_routing"),
+         .kernel_size = c.integer_or_null("kernel_size").value_or(3),
+         .auto_pad = c.has_attr("auto_pad") && c.flag("auto_pad"),
+         .out_proj = !c.has_attr("out_proj") || c.flag("out_proj")}};
     c.parameters(op);
     const auto [out, route_index] = op(c.in(rank<4>, "x"));
     c.out("route_index", route_index);

@@ -21,14 +21,14 @@ void add_selections(Registry& add) {
     const heed::DenseTokenSelect op{{.query_start = c.integer("query_start"),
                                      .scene_start = c.integer("scene_start"),
                                      .num_scene = c.integer("num_scene"),
-                                     .dense_per_scene = c.integer("dense_per_scene"),
-                                     .threshold = c.number("threshold")}};
+                                     .dense_per_scene = c.integer_or_null("dense_per_scene").value_or(4),
+                                     .threshold = c.number_or_null("threshold").value_or(96)}};
     c.out("select_mask", op(c.in(rank<4>, "x")));
   });
   add.without_gradient("paint_token_select", []<class C>(C& c) {
-    const heed::PaintTokenSelect op{{.num_tokens = c.integer("num_tokens"),
-                                     .local_ratio = c.number("local_ratio"),
-                                     .spatial_ratio = c.number("spatial_ratio")}};
+    const heed::PaintTokenSelect op{{.num_tokens = c.integer_or_null("num_tokens").value_or(576),
+                                     .local_ratio = c.number_or_null("local_ratio").value_or(0.25),
+                                     .spatial_ratio = c.number_or_null("spatial_ratio").value_or(0)}};
     const auto result = op(c.in(rank<4>, "first_attn"), c.in(rank<4>, "late_attn"));
     c.out("local_mask", result.local_mask);
     c.out("summary_mask", result.summary_mask);
@@ -57,10 +57,10 @@ void add_attentions(Registry& add) {
     heed::SceneMagnifierAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads"),
                                                  .scene_start = c.integer("scene_start"),
                                                  .num_scene = c.integer("num_scene"),
-                                                 .dense_per_scene = c.integer("dense_per_scene"),
-                                                 .threshold = c.number("threshold"),
-                                                 .alpha = c.number("alpha"),
-                                                 .rope_base = c.number("rope_base")}};
+                                                 .dense_per_scene = c.integer_or_null("dense_per_scene").value_or(4),
+                                                 .threshold = c.number_or_null("threshold").value_or(96),
+                                                 .alpha = c.number_or_null("alpha").value_or(1),
+                                                 .rope_base = c.number_or_null("rope_base").value_or(10000)}};
     c.parameters(op);
     const auto report = [&](const auto& result) {
       c.out("next_select_mask", result.next_select_mask);
@@ -72,6 +72,7 @@ void add_attentions(Registry& add) {
       report(op(x, c.in(rank<3>, "dense_features"), c.mask(rank<3>, "select_mask"), start,
                 c.indices(rank<1>, "magnify_end")));
     } else {
+      if (c.has_in("dense_features")) c.in(rank<3>, "dense_features");  // not used, so of gradient 0
       report(op(x, start));
     }
   });
@@ -96,10 +97,10 @@ void add_attentions(Registry& add) {
     using MaskMode = typename Op::MaskMode;
     Op op;
     op.options = {.num_heads = c.integer("num_heads"),
-                  .top_k_cls = c.integer("top_k_cls"),
-                  .top_k_image = c.integer("top_k_image"),
+                  .top_k_cls = c.integer_or_null("top_k_cls").value_or(3),
+                  .top_k_image = c.integer_or_null("top_k_image").value_or(3),
                   .mask_mode = c.text("mask_mode") == "role" ? MaskMode::kRole : MaskMode::kMatched,
-                  .fourier = c.flag("fourier")};
+                  .fourier = !c.has_attr("fourier") || c.flag("fourier")};
     c.parameters(op);
     const auto result = op(c.in(rank<3>, "x"));
     if (c.has_out("match_loss")) c.out("match_loss", heed::view(result.match_loss).template reshape<0>({}));
@@ -108,8 +109,8 @@ void add_attentions(Registry& add) {
   add("paint_attention", []<class C>(C& c) {
     const heed::PaintAttention op{{.image_start = c.integer("image_start"),
                                    .image_len = c.integer("image_len"),
-                                   .alpha = c.number("alpha"),
-                                   .beta = c.number("beta")}};
+                                   .alpha = c.number_or_null("alpha").value_or(0.7),
+                                   .beta = c.number_or_null("beta").value_or(0.3)}};
     const auto q = c.in(rank<4>, "q"), k = c.in(rank<4>, "k"), v = c.in(rank<4>, "v");
     const auto &local = c.mask(rank<1>, "local_mask"), &summary = c.mask(rank<1>, "summary_mask");
     if (c.has_in("head_gain")) {

@@ -64,6 +64,7 @@ double correlation(const X& x_like, const Y& y_like) {
   require_shape("correlation", "y", y.sizes, x.sizes);
   const auto count = double(x.count());
   double mean_x = 0, mean_y = 0, xx = 0, yy = 0, xy = 0;
+  bool x_varies = false, y_varies = false;  // by the sums of squares alone a rounded mean would pass for variation
   const auto each = [&](const auto& f) {
     for (Index i = 0; i < x.size(0); ++i)
       for (Index t = 0; t < x.size(1); ++t) f(double(x(i, t)), double(y(i, t)));
@@ -71,8 +72,9 @@ double correlation(const X& x_like, const Y& y_like) {
   each([&](double a, double b) { mean_x += a / count, mean_y += b / count; });
   each([&](double a, double b) {
     xx += (a - mean_x) * (a - mean_x), yy += (b - mean_y) * (b - mean_y), xy += (a - mean_x) * (b - mean_y);
+    x_varies = x_varies || a != double(x(0, 0)), y_varies = y_varies || b != double(y(0, 0));
   });
-  return xx > 0 && yy > 0 ? xy / std::sqrt(xx * yy) : 0;
+  return x_varies && y_varies ? xy / std::sqrt(xx * yy) : 0;
 }
 
 }  // namespace heed::inline HEED_ISA

@@ -104,7 +104,8 @@ struct DynamicMaskAttention {
     require(bias[0] == k[0] && bias[1] == k[1] && (bias[2] == q[2] || bias[2] == 1) && bias[3] == k[2], kName,
             "attn_bias must have shape (B, Hk, N or 1, M) = (", k[0], ", ", k[1], ", ", q[2], " or 1, ", k[2],
             "), got ", shape_text(bias));
-    require(options.window_size > 0 && options.block_size >= 0, kName,
+    const bool chooses = options.mask_type == BiasMask::kTopK;
+    require(options.window_size >= (chooses ? 1 : 0) && options.block_size >= 0, kName,
             "window_size must be 1 or more and block_size 0 or more, got ", options.window_size, " and ",
             options.block_size);
   }

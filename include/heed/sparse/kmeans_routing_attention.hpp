@@ -19,11 +19,11 @@ namespace heed::inline HEED_ISA {
 /// min(window_size, N) queries and min(window_size, M) keys (context_window_size with receives_context) of largest
 /// product of unit(q) and unit(k) with it; shared_qk without context: the keys are the query members, and k = unit(k),
 /// given k = q. In a cluster softmax over [memory slots, keys] of q k^T / sqrt(D), with scores filled in this order,
-/// slots never: -1e30 (the authors' most negative number) where the query or the key is not kept by query_mask (B, N)
-/// and key_mask (B, M; default query_mask unless receives_context) and, if causal, where the key's position is beyond
-/// the query's; -5e4 for shared_qk at the own position. A row of fills alone spreads evenly. A token gets the sum of
-/// its outputs / (the number of its clusters + 1e-5). aux_loss, of one element: commitment times the mean of (routing
-/// vectors - nearest centroid)^2 over queries and, if they are routed, keys.
+/// slots never: a large negative number (the authors' most negative one, see FilledScores) where the query or the key
+/// is not kept by query_mask (B, N) and key_mask (B, M; default query_mask unless receives_context) and, if causal,
+/// where the key's position is beyond the query's; -5e4 for shared_qk at the own position. A row of fills alone spreads
+/// evenly. A token gets the sum of its outputs / (the number of its clusters + 1e-5). aux_loss, of one element:
+/// commitment times the mean of (routing vectors - nearest centroid)^2 over queries and, if they are routed, keys.
 ///
 /// Ties go to the lower position or centroid; no choice has a gradient. Throws heed::Error for shapes and options that
 /// do not fit. Time O(B H ((N + M) K D + K w^2 D)). The same bits for any number of threads.
@@ -94,7 +94,7 @@ struct KmeansRoutingAttention {
       return concat<2>(device, parameter_with(memory, q, k, v).merge(0).template promote<4>(), x);
     };
     const auto gathered_q = gather(device, q, q_members);
-    const auto gathered_k = options.shared_qk ? gather(device, k_unit, k_members) : gather(device, k, k_members);
+    const auto gathered_k = one_list ? gather(device, k_unit, k_members) : gather(device, k, k_members);
     const auto gathered_v = gather(device, v, k_members);
     const auto attention =
         softmax_attention(fill_scores(const_view(q_places), const_view(k_places), options.causal, options.shared_qk));

@@ -30,10 +30,11 @@ struct LshAttentionInputs {
 /// qk (B, N, D), v and y (B, N, Dv), rotations (D, R, nb / 2), Gaussian; buckets (B, R, N) int32, those of round r from
 /// r nb on. Scores are q . unit(k) / sqrt(D). Not attended: keys behind the query if causal, pairs of which
 /// inputs.input_mask (B, N; 1 = keep) hides one, pairs of different buckets unless attend_across_buckets. A token meets
-/// itself with the score -5e4: only where there is no other. The rounds are merged by their log-sum-exps; a pair that
-/// meets in several rounds counts each time. No gradient to the rotations. N must be a multiple of 2 bucket_size.
-/// Throws heed::Error for that and for shapes that do not fit. Time O(R N 2 bucket_size D). The same bits for any
-/// number of threads. Source: Kitaev et al., ICLR 2020, Reformer; LSHAttention of lucidrains/reformer-pytorch.
+/// itself with the score -5e4 (in float -512, see FilledScores): only where there is no other. The rounds are merged by
+/// their log-sum-exps; a pair that meets in several rounds counts each time. No gradient to the rotations. N must be a
+/// multiple of 2 bucket_size. Throws heed::Error for that and for shapes that do not fit. Time O(R N 2 bucket_size D).
+/// The same bits for any number of threads. Source: Kitaev et al., ICLR 2020, Reformer; LSHAttention of
+/// lucidrains/reformer-pytorch.
 struct LshAttention {
   struct Options {
     Index bucket_size = 64;  ///< 1 or more

@@ -17,11 +17,11 @@ namespace heed::inline HEED_ISA {
 /// q (B, H, N, D), k (B, H, M, D), v (B, H, M, Dv), y (B, H, N, Dv); centroids (H, K, D). q and k are layer-normalised
 /// over D without gain (eps 1e-6); shared_qk: k is the normalised q. The members of a centroid are the min(w, N)
 /// queries and min(w, M) keys of largest product with it, each in the order of positions. In a cluster softmax(scale q
-/// k^T) v, where a pair gets the score -1e9 if its key is masked (inputs.key_mask (B, M), 1 = keep) or, if causal, its
-/// key's rank among the members is beyond its query's: the causality of positions for shared_qk only. A row in which
-/// all pairs are so spreads evenly. A token in several clusters gets the sum of its outputs / (their number + 0.01),
-/// one in none 0. clustering_loss, of one element: beta times the mean of |x - nearest centroid|^2 over the elements of
-/// q, plus the same of k (shared_qk: twice that of q); the centroid is constant in it.
+/// k^T) v, where a pair gets the score -1e9 (bounded, see FilledScores) if its key is masked (inputs.key_mask (B, M), 1
+/// = keep) or, if causal, its key's rank among the members is beyond its query's: the causality of positions for
+/// shared_qk only. A row in which all pairs are so spreads evenly. A token in several clusters gets the sum of its
+/// outputs / (their number + 0.01), one in none 0. clustering_loss, of one element: beta times the mean of |x - nearest
+/// centroid|^2 over the elements of q, plus the same of k (shared_qk: twice that of q); the centroid is constant in it.
 ///
 /// Ties go to the lower position or centroid; no choice has a gradient. Throws heed::Error for shapes and options that
 /// do not fit. Time O(B H (N K D + K w^2 D)). The same bits for any number of threads. Source: Roy et al., TACL 2021,

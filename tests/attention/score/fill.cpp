@@ -30,6 +30,10 @@ TEST_CASE("Filled scores hide what is not allowed, and spread a row of nothing e
       CHECK(std::abs(out(0, 0, i, d) - mean) < 1e-5);
     }
 
+  // Weights taken again from the log-sum-exp, as the gradient does, are 1 / m.
+  const auto lse = std::get<1>(softmax_attention(fill_scores(rows, columns, true, false)).with_lse(q, k, v));
+  CHECK(std::abs(double(lse(0, 0, 7)) + FilledScores::kFillLimit<float> - std::log(double(m))) < 1e-4);
+
   // With `self` a token meets itself only where there is no other: here everywhere at position 0, and in row 7.
   const auto alone = softmax_attention(fill_scores(rows, columns, true, true))(q, k, v);
   for (Index d = 0; d < 3; ++d) {

@@ -2,6 +2,8 @@
 // Scores replaced by constants where a pair is not meant to attend, as code does that has no hidden keys.
 #pragma once
 
+#include <algorithm>
+#include <concepts>
 #include <limits>
 
 #include "heed/attention/score/modifier.hpp"
@@ -10,6 +12,10 @@ namespace heed::inline HEED_ISA {
 
 /// `fill` in place of the score of a pair that is not allowed, and `self_fill` in place of that of a token with itself.
 /// A row in which every pair is filled then spreads evenly, where one with hidden keys would give 0.
+///
+/// Both are kept within kFillLimit and half of it: the gradient takes weights again as exp(score - lse), and beside
+/// 1e9 the log of the number of pairs in lse is lost. That leaves scores above -400 (float) or -49000 (double) their
+/// meaning, and a log-sum-exp to 6e-5 or 7e-12.
 struct FilledScores : ScoreModifierBase {
   /// Positions p of the queries (B, H, N) and of the keys (B, H, M), B and H full or 1; -1 - p for what is not kept. A
   /// key of kNoToken is always allowed.
@@ -19,6 +25,8 @@ struct FilledScores : ScoreModifierBase {
   bool self = false;    ///< whether self_fill applies
   double fill = -1e30, self_fill = -5e4;
   static constexpr bool kMayHide = false;
+  template <Real T>
+  static constexpr double kFillLimit = std::same_as<T, float> ? 1024 : 1e5;
 
   void check(const AttentionShape& shape) const {
     queries.broadcast({shape.batch, shape.heads, shape.queries}, "FilledScores", "positions of queries");
@@ -46,10 +54,10 @@ struct FilledScores : ScoreModifierBase {
     auto filled = i < splat(0) || j < splat(0);
     if (causal) filled = filled || j > i;
     filled = filled && j != splat(kNoToken);
-    s = simd::select(simd::to_mask<T>(filled), S(simd::Batch<T>(T(fill))), s);
+    s = simd::select(simd::to_mask<T>(filled), S(simd::Batch<T>(T(std::max(fill, -kFillLimit<T>)))), s);
     if (self) {
       const auto same = i == j || i == splat(-1) - j;
-      s = simd::select(simd::to_mask<T>(same), S(simd::Batch<T>(T(self_fill))), s);
+      s = simd::select(simd::to_mask<T>(same), S(simd::Batch<T>(T(std::max(self_fill, -kFillLimit<T> / 2)))), s);
     }
     return s;
   }
