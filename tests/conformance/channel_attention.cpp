@@ -18,6 +18,20 @@ namespace conformance {
 
 namespace {
 
+// An attribute that the file leaves out is the operator's own.
+template <class C>
+void read(const C& c, std::string_view name, Index& option) {
+  if (c.has_attr(name)) option = c.integer(name);
+}
+template <class C>
+void read(const C& c, std::string_view name, double& option) {
+  if (c.has_attr(name)) option = c.number(name);
+}
+template <class C>
+void read(const C& c, std::string_view name, bool& option) {
+  if (c.has_attr(name)) option = c.flag(name);
+}
+
 // An operator of one map.
 template <class C, class Op>
 void run(C& c, Op& op) {
@@ -31,24 +45,32 @@ void add_channel_attention(Registry& add) {
     run(c, op);
   });
   add("channel_affinity_attention", []<class C>(C& c) {
-    heed::ChannelAffinityAttention<Scalar<C>> op{{.inverted = c.flag("inverted")}};
+    heed::ChannelAffinityAttention<Scalar<C>> op;
+    read(c, "inverted", op.options.inverted);
     run(c, op);
   });
   add("cross_covariance_attention", []<class C>(C& c) {
-    heed::CrossCovarianceAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads"), .eps = c.number("eps")}};
+    heed::CrossCovarianceAttention<Scalar<C>> op;
+    read(c, "num_heads", op.options.num_heads);
+    read(c, "eps", op.options.eps);
     c.parameters(op);
     c.out("out", op(c.in(rank<3>, "x")));
   });
   add("transposed_attention", []<class C>(C& c) {
-    heed::TransposedAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads"), .eps = c.number("eps")}};
+    heed::TransposedAttention<Scalar<C>> op;
+    read(c, "num_heads", op.options.num_heads);
+    read(c, "eps", op.options.eps);
     run(c, op);
   });
   add("efficient_attention", []<class C>(C& c) {
-    heed::EfficientAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads"), .residual = c.flag("residual")}};
+    heed::EfficientAttention<Scalar<C>> op;
+    read(c, "num_heads", op.options.num_heads);
+    read(c, "residual", op.options.residual);
     run(c, op);
   });
   add("double_attention", []<class C>(C& c) {
-    heed::DoubleAttention<Scalar<C>> op{{.reconstruct = c.flag("reconstruct")}};
+    heed::DoubleAttention<Scalar<C>> op;
+    read(c, "reconstruct", op.options.reconstruct);
     run(c, op);
   });
   add("external_attention", []<class C>(C& c) {
@@ -56,17 +78,17 @@ void add_channel_attention(Registry& add) {
     run(c, op);
   });
   add("multi_head_external_attention", []<class C>(C& c) {
-    heed::MultiHeadExternalAttention<Scalar<C>> op{
-        {.num_heads = c.integer("num_heads"), .expand = c.integer("expand")}};
+    heed::MultiHeadExternalAttention<Scalar<C>> op;
+    read(c, "num_heads", op.options.num_heads);
+    read(c, "expand", op.options.expand);
     c.parameters(op);
     c.out("out", op(c.in(rank<3>, "x")));
   });
   add("emsa", []<class C>(C& c) {
-    heed::Emsa<Scalar<C>> op{{.num_heads = c.integer("num_heads"),
-                              .height = c.integer("height"),
-                              .width = c.integer("width"),
-                              .sr_ratio = c.integer("sr_ratio"),
-                              .transform = c.flag("transform")}};
+    heed::Emsa<Scalar<C>> op{{.height = c.integer("height"), .width = c.integer("width")}};
+    read(c, "num_heads", op.options.num_heads);
+    read(c, "sr_ratio", op.options.sr_ratio);
+    read(c, "transform", op.options.transform);
     c.parameters(op);
     c.out("out", op(c.in(rank<3>, "x")));
   });
@@ -86,9 +108,10 @@ void add_channel_attention(Registry& add) {
                                             {"gaussian", Mode::kGaussian},
                                             {"dot_product", Mode::kDotProduct},
                                             {"concatenation", Mode::kConcatenation}};
-    Op op{{.mode = modes.at(c.text("mode")),
-           .sub_sample = c.flag("sub_sample"),
-           .use_scale = c.has_attr("use_scale") && c.flag("use_scale")}};
+    Op op;
+    if (c.has_attr("mode")) op.options.mode = modes.at(c.text("mode"));
+    read(c, "sub_sample", op.options.sub_sample);
+    read(c, "use_scale", op.options.use_scale);
     c.parameters(op);
     if (c.shape("x").size() == 5) {
       c.out("out", op(c.in(rank<5>, "x")));
@@ -97,10 +120,10 @@ void add_channel_attention(Registry& add) {
     }
   });
   add("outlook_attention", []<class C>(C& c) {
-    heed::OutlookAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads"),
-                                          .kernel_size = c.integer("kernel_size"),
-                                          .padding = c.integer("padding"),
-                                          .stride = c.integer("stride")}};
+    heed::OutlookAttention<Scalar<C>> op{{.num_heads = c.integer("num_heads")}};
+    read(c, "kernel_size", op.options.kernel_size);
+    read(c, "padding", op.options.padding);
+    read(c, "stride", op.options.stride);
     run(c, op);
   });
 }

@@ -13,6 +13,12 @@ namespace conformance {
 
 namespace {
 
+// An attribute that the file leaves out is the operator's own.
+template <class C>
+void read(const C& c, std::string_view name, Index& option) {
+  if (c.has_attr(name)) option = c.integer(name);
+}
+
 template <int R, class C>
 void run_dream(C& c, const heed::Dream<Scalar<C>>& op) {
   const auto y = op(c.in(rank<R>, "x"));
@@ -29,12 +35,12 @@ void add_channel_fusions(Registry& add) {
   add("resolution_aware_channel_attention", []<class C>(C& c) {
     heed::ResolutionAwareChannelAttention<Scalar<C>> op;
     using Resolution = typename decltype(op)::Resolution;
-    op.options.resolution = c.text("resolution") == "coarse" ? Resolution::kCoarse : Resolution::kFine;
+    if (c.has_attr("resolution") && c.text("resolution") == "fine") op.options.resolution = Resolution::kFine;
     c.parameters(op);
     c.out("out", op(c.in(rank<4>, "x")));
   });
   add("adaptive_edge_operator", []<class C>(C& c) {
-    heed::AdaptiveEdgeOperator<Scalar<C>> op{{.gray = c.flag("gray")}};
+    heed::AdaptiveEdgeOperator<Scalar<C>> op{{.gray = c.has_attr("gray") && c.flag("gray")}};
     c.parameters(op);
     c.out("out", op(c.in(rank<4>, "x"), c.indices(rank<1>, "op")));
   });
@@ -46,19 +52,22 @@ void add_channel_fusions(Registry& add) {
     c.out("x2_out", result.x2_out);
   });
   add("spatial_reduction_attention", []<class C>(C& c) {
-    heed::SpatialReductionAttention<Scalar<C>> op{
-        {.num_heads = c.integer("num_heads"), .sr_ratio = c.integer("sr_ratio")}};
+    heed::SpatialReductionAttention<Scalar<C>> op;
+    read(c, "num_heads", op.options.num_heads);
+    read(c, "sr_ratio", op.options.sr_ratio);
     c.parameters(op);
     c.out("out", op(c.in(rank<4>, "x")));
   });
   add("self_attention_fusion", []<class C>(C& c) {
     heed::SelfAttentionFusion<Scalar<C>> op;
-    op.attn.options = {.num_heads = c.integer("num_heads"), .sr_ratio = c.integer("sr_ratio")};
+    read(c, "num_heads", op.attn.options.num_heads);
+    read(c, "sr_ratio", op.attn.options.sr_ratio);
     c.parameters(op);
     c.out("out", op(c.in(rank<4>, "x1"), c.in(rank<4>, "x2")));
   });
   add("dream", []<class C>(C& c) {
-    heed::Dream<Scalar<C>> op{{.rate = c.integer("rate")}};
+    heed::Dream<Scalar<C>> op;
+    read(c, "rate", op.options.rate);
     c.parameters(op);
     const auto axes = c.shape("x").size();
     if (axes == 2) return run_dream<2>(c, op);
@@ -66,7 +75,8 @@ void add_channel_fusions(Registry& add) {
     run_dream<4>(c, op);
   });
   add("selective_dense_attention", []<class C>(C& c) {
-    const Index levels = c.integer("num_levels");
+    Index levels = 5;
+    read(c, "num_levels", levels);
     heed::SelectiveDenseAttention<Scalar<C>> op({.num_levels = levels, .level = c.integer("level")});
     c.parameters(op);
     std::vector maps{c.in(rank<4>, "x0")};
