@@ -26,7 +26,7 @@ void add_rotary_position_embedding(Registry& add) {
   add("rotary_position_embedding", []<class C>(C& c) {
     heed::RotaryPositionEmbedding rope;
     auto& options = rope.options;
-    options.rotary_dim = c.integer("rotary_dim");
+    if (c.has_attr("rotary_dim")) options.rotary_dim = c.integer("rotary_dim");
     if (c.has_attr("base")) options.base = c.number("base");
     if (c.has_attr("interleaved")) options.interleaved = c.flag("interleaved");
     if (c.has_attr("inverse")) options.inverse = c.flag("inverse");
@@ -94,16 +94,16 @@ void add_kv_cache_attention(Registry& add) {
 void add_scaled_dot_product_attention(Registry& add) {
   add("scaled_dot_product_attention", []<class C>(C& c) {
     using T = Scalar<C>;
-    heed::ScaledDotProductAttention<T> op{{.scale = c.number_or_null("scale"),
-                                           .softcap = c.number("softcap"),
-                                           .causal = c.flag("causal"),
-                                           .causal_alignment = c.text("causal_alignment") == "top_left"
-                                                                   ? heed::CausalAlignment::kTopLeft
-                                                                   : heed::CausalAlignment::kBottomRight,
-                                           .window_left = c.integer("window_left"),
-                                           .window_right = c.integer("window_right"),
-                                           .sink_tokens = c.integer("sink_tokens"),
-                                           .return_lse = c.flag("return_lse")}};
+    const bool top_left = c.has_attr("causal_alignment") && c.text("causal_alignment") == "top_left";
+    heed::ScaledDotProductAttention<T> op{
+        {.scale = c.number_or_null("scale"),
+         .softcap = c.number_or_null("softcap").value_or(0),
+         .causal = c.has_attr("causal") && c.flag("causal"),
+         .causal_alignment = top_left ? heed::CausalAlignment::kTopLeft : heed::CausalAlignment::kBottomRight,
+         .window_left = c.integer_or_null("window_left").value_or(-1),
+         .window_right = c.integer_or_null("window_right").value_or(-1),
+         .sink_tokens = c.integer_or_null("sink_tokens").value_or(0),
+         .return_lse = c.has_attr("return_lse") && c.flag("return_lse")}};
     c.parameters(op);
     typename heed::ScaledDotProductAttention<T>::Inputs in;
     std::optional<decltype(c.in(rank<4>, ""))> bias;
@@ -122,10 +122,10 @@ void add_scaled_dot_product_attention(Registry& add) {
 void add_varlen_attention(Registry& add) {
   add("varlen_attention", []<class C>(C& c) {
     const heed::VarlenAttention op{{.scale = c.number_or_null("scale"),
-                                    .softcap = c.number("softcap"),
-                                    .causal = c.flag("causal"),
-                                    .window_left = c.integer("window_left"),
-                                    .window_right = c.integer("window_right")}};
+                                    .softcap = c.number_or_null("softcap").value_or(0),
+                                    .causal = c.has_attr("causal") && c.flag("causal"),
+                                    .window_left = c.integer_or_null("window_left").value_or(-1),
+                                    .window_right = c.integer_or_null("window_right").value_or(-1)}};
     c.out("out", op(c.in(rank<3>, "q"), c.in(rank<3>, "k"), c.in(rank<3>, "v"), c.indices(rank<1>, "cu_seqlens_q"),
                     c.indices(rank<1>, "cu_seqlens_k")));
   });
@@ -135,10 +135,10 @@ void add_multi_head_attention(Registry& add) {
   add("multi_head_attention", []<class C>(C& c) {
     using T = Scalar<C>;
     heed::MultiHeadAttention<T> op{{.num_heads = c.integer("num_heads"),
-                                    .num_kv_heads = c.integer("num_kv_heads"),
-                                    .causal = c.flag("causal"),
-                                    .add_zero_attn = c.flag("add_zero_attn"),
-                                    .return_weights = c.flag("return_weights")}};
+                                    .num_kv_heads = c.integer_or_null("num_kv_heads").value_or(0),
+                                    .causal = c.has_attr("causal") && c.flag("causal"),
+                                    .add_zero_attn = c.has_attr("add_zero_attn") && c.flag("add_zero_attn"),
+                                    .return_weights = c.has_attr("return_weights") && c.flag("return_weights")}};
     c.parameters(op);
     typename heed::MultiHeadAttention<T>::Inputs in;
     if (c.has_in("attn_mask")) in.attn_mask = c.mask(rank<2>, "attn_mask");

@@ -27,11 +27,12 @@ void make_layers(C& c, Memory& memory, const std::string& name) {
 void add_neural_memory(Registry& add) {
   add("neural_memory", []<class C>(C& c) {
     using T = Scalar<C>;
-    heed::NeuralMemory<T> op{
-        {.chunk_size = c.integer("chunk_size"),
-         .minibatch_size = c.integer("minibatch_size"),
-         .activation = memory_activation(c.text("activation")),
-         .loss_reduction = c.text("loss_reduction") == "mean" ? heed::MemoryLoss::kMean : heed::MemoryLoss::kSum}};
+    heed::NeuralMemory<T> op{{.chunk_size = c.integer_or_null("chunk_size").value_or(1),
+                              .minibatch_size = c.integer_or_null("minibatch_size").value_or(1),
+                              .activation = memory_activation(c.has_attr("activation") ? c.text("activation") : "gelu"),
+                              .loss_reduction = c.has_attr("loss_reduction") && c.text("loss_reduction") == "mean"
+                                                    ? heed::MemoryLoss::kMean
+                                                    : heed::MemoryLoss::kSum}};
     make_layers(c, op.memory, "memory");
     c.parameters(op);
     const auto q = c.in(rank<4>, "q"), k = c.in(rank<4>, "k"), v = c.in(rank<4>, "v");
@@ -76,7 +77,8 @@ void add_compositions(Registry& add) {
   add("memory_as_context", []<class C>(C& c) {
     heed::MemoryAsContext<Scalar<C>> op;
     op.options.segment_len = c.integer("segment_len");
-    if (c.text("segment_read") == "segment") op.options.segment_read = heed::MemoryRead::kSegment;
+    if (c.has_attr("segment_read") && c.text("segment_read") == "segment")
+      op.options.segment_read = heed::MemoryRead::kSegment;
     run_titan(c, op);
   });
   add("memory_as_gate",

@@ -16,7 +16,7 @@ namespace {
 template <template <class> class Op>
 void add_scan(Registry& add, const char* name) {
   add(name, []<class C>(C& c) {
-    Op<Scalar<C>> op{{.num_heads = c.integer("num_heads"), .causal = c.flag("causal")}};
+    Op<Scalar<C>> op{{.num_heads = c.integer("num_heads"), .causal = !c.has_attr("causal") || c.flag("causal")}};
     c.parameters(op);
     c.out("out", op(c.in(rank<3>, "x")));
   });
@@ -27,7 +27,7 @@ void run_gaussian_attention(C& c) {
   heed::GaussianAdaptiveAttention<Scalar<C>> op{{.axis = int(c.integer("axis")),
                                                  .num_heads = c.integer("num_heads"),
                                                  .padding_value = c.number_or_null("padding_value"),
-                                                 .eps = c.number("eps")}};
+                                                 .eps = c.number_or_null("eps").value_or(1e-8)}};
   c.parameters(op);
   const auto result = op(c.in(rank<R>, "x"));
   c.out("out", result.out);
@@ -42,7 +42,7 @@ void run_gaussian_block(C& c) {
     op.layer.push_back({{.axis = int(axes[l]),
                          .num_heads = heads[l],
                          .padding_value = c.number_or_null("padding_value"),
-                         .eps = c.number("eps")}});
+                         .eps = c.number_or_null("eps").value_or(1e-8)}});
   c.parameters(op);
   c.out("out", op(c.in(rank<R>, "x")));
 }
@@ -59,8 +59,10 @@ void of_rank(C& c, std::string_view name, const F& f) {
       return f(rank<3>);
     case 4:
       return f(rank<4>);
+    case 5:
+      return f(rank<5>);
     default:
-      throw std::invalid_argument("an input of more axes than 4");
+      throw std::invalid_argument("an input of more axes than 5");
   }
 }
 
@@ -77,7 +79,7 @@ void add_gaussian(Registry& add) {
   });
   add("importance_factor", []<class C>(C& c) {
     of_rank(c, "x", [&]<int R>(RankTag<R>) {
-      if (!c.flag("average")) {
+      if (!c.has_attr("average") || !c.flag("average")) {
         c.out("importance", heed::importance_factor(c.in(rank<R>, "x")));
       } else if constexpr (R > 1) {
         c.out("importance", heed::importance_factor<true>(c.in(rank<R>, "x")));
@@ -102,9 +104,10 @@ heed::BlockSelection block_selection(const std::string& name) {
 
 void add_landmark_retrieval_attention(Registry& add) {
   add("landmark_retrieval_attention", []<class C>(C& c) {
-    const heed::LandmarkRetrievalAttention op{{.top_k = c.integer("top_k"),
-                                               .selection = block_selection(c.text("selection")),
-                                               .rope_base = c.number("rope_base")}};
+    heed::LandmarkRetrievalAttention op;
+    if (c.has_attr("top_k")) op.options.top_k = c.integer("top_k");
+    if (c.has_attr("selection")) op.options.selection = block_selection(c.text("selection"));
+    if (c.has_attr("rope_base")) op.options.rope_base = c.number("rope_base");
     c.out("out", op(c.in(rank<4>, "q"), c.in(rank<4>, "k"), c.in(rank<4>, "v"), c.mask(rank<2>, "is_landmark"),
                     c.in(rank<5>, "block_k"), c.in(rank<5>, "block_v")));
   });
@@ -113,7 +116,7 @@ void add_landmark_retrieval_attention(Registry& add) {
 void add_single_head_self_attention(Registry& add) {
   add("single_head_self_attention", []<class C>(C& c) {
     heed::SingleHeadSelfAttention<Scalar<C>> op{
-        {.partial_dim = c.integer("partial_dim"), .qk_dim = c.integer("qk_dim")}};
+        {.partial_dim = c.integer("partial_dim"), .qk_dim = c.integer_or_null("qk_dim").value_or(16)}};
     c.parameters(op);
     c.out("out", op(c.in(rank<4>, "x")));
   });

@@ -49,7 +49,7 @@ void add_projections(Registry& add) {
   add("minimal_attention", []<class C>(C& c) {
     heed::MinimalAttention<Scalar<C>> op{{.similarity = minimal_similarity(c.text("similarity")),
                                           .value = minimal_value(c.text("value")),
-                                          .num_heads = c.integer("num_heads"),
+                                          .num_heads = c.integer_or_null("num_heads").value_or(1),
                                           .causal = c.has_attr("causal") && c.flag("causal")}};
     c.parameters(op);
     c.out("out", op(c.in(rank<3>, "x")));
@@ -70,8 +70,9 @@ Inputs with_mask(const C& c, heed::Tensor<std::uint8_t, 2>& tensor) {
 void add_target(Registry& add) {
   add("target_attention", []<class C>(C& c) {
     using Attention = heed::TargetAttention<Scalar<C>>;
-    Attention op{{.score = c.text("score") == "mlp" ? heed::TargetScore::kMlp : heed::TargetScore::kDot,
-                  .time_dim = c.has_attr("time_dim") ? c.integer("time_dim") : 0}};
+    Attention op{
+        {.score = c.has_attr("score") && c.text("score") == "mlp" ? heed::TargetScore::kMlp : heed::TargetScore::kDot,
+         .time_dim = c.has_attr("time_dim") ? c.integer("time_dim") : 0}};
     c.parameters(op);
     heed::Tensor<std::uint8_t, 2> mask;
     const auto result = op(c.in(rank<2>, "query"), c.in(rank<3>, "key"), c.in(rank<3>, "value"),
@@ -94,7 +95,8 @@ void add_target(Registry& add) {
 
 void add_duo(Registry& add) {
   add("duo_attention", []<class C>(C& c) {
-    heed::DuoAttention<Scalar<C>> op{{.mode = c.text("mode") == "hard" ? heed::DuoMode::kHard : heed::DuoMode::kBlend}};
+    const bool hard = c.has_attr("mode") && c.text("mode") == "hard";
+    heed::DuoAttention<Scalar<C>> op{{.mode = hard ? heed::DuoMode::kHard : heed::DuoMode::kBlend}};
     if (c.has_attr("sink_size")) op.options.sink_size = c.integer("sink_size");
     if (c.has_attr("recent_size")) op.options.recent_size = c.integer("recent_size");
     if (c.has_attr("threshold")) op.options.threshold = c.number("threshold");
@@ -103,11 +105,12 @@ void add_duo(Registry& add) {
   });
   add.without_gradient("duo_attention_cached", []<class C>(C& c) {
     using T = Scalar<C>;
-    const heed::DuoAttentionCached op{
-        {.num_full_heads = c.integer("num_full_heads"),
-         .sink_size = c.integer("sink_size"),
-         .recent_size = c.integer("recent_size"),
-         .prefill = c.text("prefill") == "streaming" ? heed::DuoPrefill::kStreaming : heed::DuoPrefill::kDense}};
+    const heed::DuoAttentionCached op{{.num_full_heads = c.integer("num_full_heads"),
+                                       .sink_size = c.integer_or_null("sink_size").value_or(64),
+                                       .recent_size = c.integer_or_null("recent_size").value_or(256),
+                                       .prefill = c.has_attr("prefill") && c.text("prefill") == "streaming"
+                                                      ? heed::DuoPrefill::kStreaming
+                                                      : heed::DuoPrefill::kDense}};
     const auto k_new = c.in(rank<4>, "k_new"), v_new = c.in(rank<4>, "v_new");
     const auto full_k = c.in(rank<4>, "full_k"), full_v = c.in(rank<4>, "full_v");
     const Index held = full_k.dimension(2), total = held + k_new.dimension(2);
@@ -153,7 +156,7 @@ void add_relative(Registry& add) {
   });
   add("relative_convolutional_attention", []<class C>(C& c) {
     heed::RelativeConvolutionalAttention<Scalar<C>> op{
-        {.num_heads = c.integer("num_heads"), .causal = !c.has_attr("causal") || c.flag("causal")}};
+        {.num_heads = c.integer_or_null("num_heads").value_or(8), .causal = !c.has_attr("causal") || c.flag("causal")}};
     c.parameters(op);
     const auto x = c.in(rank<3>, "x");
     c.out("out", c.has_in("mem") ? op(x, c.in(rank<3>, "mem")) : op(x));

@@ -58,7 +58,7 @@ enum class TargetScore {
 /// M). kDot: q.k / sqrt(D); with time_dim > 0 the last time_dim channels are a time embedding and scored apart, q.k /
 /// sqrt(D - time_dim) of the rest plus q.k / sqrt(time_dim) of them. kMlp: fc2(PReLU(fc1(f))) / D of f = [q ; k ; q - k
 /// ; q * k], PReLU with mlp.slope below 0: fc1 (R, 4 D), slope (1), fc2 (1, R), both with a bias; the authors have R =
-/// 36 and a slope that starts at 0.1. time_dim is for kDot.
+/// 36 and a slope that starts at 0.1. kMlp does not look at time_dim.
 ///
 /// A hidden key or value never changes a result, unless its whole row is hidden: such a row gives the mean of all M
 /// values, as the authors' code does, which sets hidden scores to -2^32 + 1. M = 0 gives 0. Throws heed::Error for
@@ -149,7 +149,6 @@ struct TargetAttention {
              const Inputs& in) const {
     detail::check_target_inputs(kName, query, key, value, in.mask, options.time_dim);
     if (options.score == TargetScore::kDot) return;
-    require(options.time_dim == 0, kName, "time_dim must be 0 with the score kMlp, got ", options.time_dim);
     const Index hidden = mlp.fc1.weight.dimension(0);
     check_linear(kName, "mlp.fc1", mlp.fc1, 4 * query[1], hidden);
     require_shape(kName, "mlp.slope", const_view(mlp.slope).sizes, std::array<Index, 1>{1});
