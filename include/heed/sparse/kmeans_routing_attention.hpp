@@ -128,6 +128,9 @@ struct KmeansRoutingAttention {
     detail::check_clusters(kName, q, k, v, inputs.query_mask, inputs.key_mask, const_view(centroids).sizes);
     const bool one_list = options.shared_qk && !options.receives_context;
     require(!one_list || k[2] == q[2], kName, "with shared_qk k must be as long as q, ", q[2], ", got ", k[2]);
+    require(!inputs.query_mask.data || inputs.key_mask.data || options.receives_context || k[2] == q[2], kName,
+            "query_mask stands for key_mask where k is as long as q; N = ", q[2], " and M = ", k[2],
+            " need a key_mask");
     require(options.window_size > 0 && options.context_window_size > 0 && options.num_mem_kv >= 0, kName,
             "window_size and context_window_size must be 1 or more and num_mem_kv 0 or more, got ", options.window_size,
             ", ", options.context_window_size, " and ", options.num_mem_kv);
