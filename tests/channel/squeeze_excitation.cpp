@@ -17,7 +17,7 @@ TEST_CASE("squeeze_excitation scales channels") {
   const Tensor<double, 4> y = se(x);
   for (Index c = 0; c < 5; ++c) CHECK(y(1, c, 2, 6) / x(1, c, 2, 6) == Approx(y(1, c, 0, 1) / x(1, c, 0, 1)));
   check_gradients([&](auto&, const auto& v) { return se(v); }, x, se);
-  se.options.pool = se.Pool::kMax;
+  se.options.pool = heed::SqueezeExcitation<double>::Pool::kMax;
   se.fc1.bias = se.fc2.bias = {};
   check_gradients([&](auto&, const auto& v) { return se(v); }, x, se);
   CHECK_THROWS_WITH(se(Tensor<double, 4>(2, 5, 0, 7)),
