@@ -3,6 +3,7 @@
 
 #include "catch.hpp"
 #include "support/self_attention.hpp"
+#include "support/threads.hpp"
 
 using namespace heed;
 using namespace heed::test;
@@ -151,8 +152,7 @@ TEST_CASE("moh_aggregated_attention: neighbours and cells under one softmax, and
     for (Index i = 0; i < index.size(); ++i) index(i) = std::int32_t(i * 3 % 5);
     const auto got = attend(x, index, table).out;
     CHECK(error_of(got, naive(attend, x, index, table, s.ph, s.pw)) < 1e-12);
-    Eigen::ThreadPool pool(3);
-    CHECK(error_of(attend(Eigen::ThreadPoolDevice(&pool, 3), x, index, table).out, got) == 0);
+    check_threads([&](const DeviceRef& device) { return attend(device, x, index, table).out; });
     CHECK(attend(Tensor<double, 3>(0, s.h * s.w, kChannels), index, table).out.size() == 0);
   }
 }

@@ -3,6 +3,7 @@
 
 #include "catch.hpp"
 #include "support/self_attention.hpp"
+#include "support/threads.hpp"
 
 using namespace heed;
 using namespace heed::test;
@@ -76,8 +77,7 @@ TEST_CASE("dynamic_mask_attention_layer: no token meets a later one; threads; er
   attend.options.window_size = 7;
   auto x = random_tensor<float, 3>({2, 40, 5}, 9);
   const auto y = attend(x);
-  Eigen::ThreadPool pool(3);
-  CHECK(error_of(attend(Eigen::ThreadPoolDevice(&pool, 3), x), y) == 0);
+  check_threads([&](const DeviceRef& device) { return attend(device, x); });
   for (Index c = 0; c < 5; ++c) x(0, 30, c) = float(kNaN);
   CHECK(error_of(const_view(attend(x)).slice(1, 0, 30), const_view(y).slice(1, 0, 30)) == 0);
   CHECK(attend(Tensor<float, 3>(0, 3, 5)).size() == 0);
