@@ -4,7 +4,10 @@
 
 #include "heed/attention/mask/standard.hpp"
 #include "heed/attention/softmax_attention.hpp"
+#include "heed/block/activation.hpp"
 #include "heed/block/concat.hpp"
+#include "heed/block/elementwise.hpp"
+#include "heed/block/l2_normalize.hpp"
 #include "heed/block/linear.hpp"
 #include "heed/block/normalize.hpp"
 #include "heed/self/neural_memory.hpp"
@@ -92,10 +95,7 @@ struct TitansMemory {
   template <class D, Operand X>
   auto unit_heads(const D& device, const Linear<T>& layer, const X& x) const {
     const auto projected = silu(device, layer(device, x));
-    const double width = double(sizes_of(projected)[2] / num_heads());
-    const Tensor<T, 1> no_weight;
-    const auto unit = rms_norm(device, heads(projected), no_weight, 1e-12 / width);  // of mean square, not of the sum
-    return scale(device, unit, 1 / std::sqrt(width));
+    return l2_normalize(device, heads(projected), {.eps = 1e-12, .eps_inside = true});
   }
   template <class D, Operand X>
   static auto merged(const D& device, const X& x) {
