@@ -26,12 +26,7 @@ struct TitansMemory {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("theta.", theta, f);
-    visit_part("eta.", eta, f);
-    visit_part("alpha.", alpha, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "theta.", theta, "eta.", eta, "alpha.", alpha);
     for (std::size_t l = 0; l < memory.size(); ++l) f("memory" + std::to_string(l), memory[l]);
   }
 
@@ -112,10 +107,7 @@ struct TitansAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out);
   }
 
   /// Of the rows from `first` on. window_size 0: none.
@@ -160,8 +152,7 @@ struct TitansGate {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("norm_y.", norm_y, f);
-    visit_part("norm_m.", norm_m, f);
+    visit_parts(f, "norm_y.", norm_y, "norm_m.", norm_m);
   }
 
   template <class D, Operand Y, Operand M>
