@@ -98,3 +98,17 @@ TEST_CASE("Two threads may share one pool") {
   CHECK_NOTHROW(repeat());
   other.join();
 }
+
+TEST_CASE("A call does not wait for a thread of the pool that is busy elsewhere, nor is disturbed by it later") {
+  const Pool pool(2);
+  Eigen::Barrier release(1), busy(2);
+  for (int thread = 0; thread < 2; ++thread)
+    pool.device.enqueueNoNotification([&] {
+      busy.Notify();
+      release.Wait();
+    });
+  busy.Wait();
+  for (int call = 0; call < 100; ++call) check_each_once(pool.device, 7);
+  release.Notify();
+  for (int call = 0; call < 100; ++call) check_each_once(pool.device, 7);
+}
