@@ -18,8 +18,8 @@ struct RankGroup {
 /// Among the U ranks of a group that the caller is one of: `from` is cut in U along axis `cut`, piece u goes to the
 /// group's rank u, and what comes from rank u is piece u of `to` along axis `join`. With cut = 1 and join = 2,
 /// (B, H, n, D) becomes (B, H / U, U n, D); with cut = 2 and join = 1 it goes back. All ranks have the same shapes.
-/// Sends (U - 1) / U of `from`.
-template <class Dev, Storage T, int Rank>
+/// Sends (U - 1) / U of `from`, as numbers of type Wire.
+template <Storage Wire, class Dev, Storage T, int Rank>
 void all_to_all(const Dev& device, Communicator& comm, const RankGroup& group, const View<const T, Rank>& from, int cut,
                 const View<T, Rank>& to, int join, int tag) {
   const Index pieces = group.size, own = comm.rank() - group.first;
@@ -36,21 +36,21 @@ void all_to_all(const Dev& device, Communicator& comm, const RankGroup& group, c
           "all_to_all", "a rank of the group needs shapes that its ", pieces, " ranks divide, got ",
           shape_text(from.sizes), " and ", shape_text(to.sizes));
   const Index count = sent(0).count();
-  std::vector<T> outgoing(std::size_t(count * pieces)), incoming(std::size_t(count * pieces));
+  std::vector<Wire> outgoing(std::size_t(count * pieces)), incoming(std::size_t(count * pieces));
   std::vector<Communicator::Ticket> tickets;
   for (Index u = 0; u < pieces; ++u) {
     if (u == own) continue;
-    const auto bytes = std::size_t(count) * sizeof(T);
+    const auto bytes = std::size_t(count) * sizeof(Wire);
     tickets.push_back(comm.receive(incoming.data() + u * count, bytes, group.first + int(u), tag));
-    kernel::copy<kernel::Write::kAssign>(device, sent(u), View<T, Rank>(outgoing.data() + u * count, sent(u).sizes));
+    kernel::copy<kernel::Write::kAssign>(device, sent(u), View<Wire, Rank>(outgoing.data() + u * count, sent(u).sizes));
     tickets.push_back(comm.send(outgoing.data() + u * count, bytes, group.first + int(u), tag));
   }
   kernel::copy<kernel::Write::kAssign>(device, sent(own), received(own));
   comm.wait(tickets);
   for (Index u = 0; u < pieces; ++u)
     if (u != own)
-      kernel::copy<kernel::Write::kAssign>(device, View<const T, Rank>(incoming.data() + u * count, received(u).sizes),
-                                           received(u));
+      kernel::copy<kernel::Write::kAssign>(
+          device, View<const Wire, Rank>(incoming.data() + u * count, received(u).sizes), received(u));
 }
 
 }  // namespace heed::inline HEED_ISA
