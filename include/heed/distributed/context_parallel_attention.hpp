@@ -155,6 +155,8 @@ struct ContextParallelAttention {
     auto out = zeros<T, 4>({q_heads.dimension(0), q_heads.dimension(1), q_heads.dimension(2), v.size(3)});
     auto lse = zeros<T, 3>({q_heads.dimension(0), q_heads.dimension(1), q_heads.dimension(2)});
     lse.setConstant(-std::numeric_limits<T>::infinity());
+    const auto move_messages_on = [&] { comm.progress(); };
+    const DeviceRef ticking = DeviceRef(device).ticking(move_messages_on);
     detail::with_wire(device, ring, own, options.bfloat16_wire, [&](auto& travelling, const auto& widened) {
       detail::visit_keys(comm, ring, travelling, [&](Index, Index p, auto* arrived) {
         if (!arrived) return;
@@ -164,8 +166,8 @@ struct ContextParallelAttention {
           const auto rows = queries(view(q_heads));
           const auto more = space.template make<4>({rows.size(0), rows.size(1), rows.size(2), v.size(3)});
           const auto more_lse = space.template make<3>({rows.size(0), rows.size(1), rows.size(2)});
-          attend(DeviceRef(device), rows, keys(part.k()), keys(part.v()), into(more, more_lse));
-          merge_attention_state(DeviceRef(device), into(queries(view(out)), queries(view(lse))), more, more_lse);
+          attend(ticking, rows, keys(part.k()), keys(part.v()), into(more, more_lse));
+          merge_attention_state(ticking, into(queries(view(out)), queries(view(lse))), more, more_lse);
         });
       });
     });
@@ -230,13 +232,15 @@ struct ContextParallelAttention {
     detail::KeyPart<U> own = own_part(device, comm, k, v);
     auto d_q = zeros<T, 4>(const_view(q_heads).sizes);
     detail::KeyPart<T> d_own;
+    const auto move_messages_on = [&] { comm.progress(); };
+    const DeviceRef ticking = DeviceRef(device).ticking(move_messages_on);
     detail::with_wire(device, ring, own, options.bfloat16_wire, [&](auto& travelling, const auto& widened) {
       d_own = detail::visit_keys_backward(comm, ring, travelling, [&](Index p, auto& arrived, auto& gradient) {
         detail::KeyPart<U>& part = widened(p, arrived);
         tiles.for_each_tile(ring.position, p, [&](const auto& attend, const auto& queries, const auto& keys) {
-          softmax_attention_backward(DeviceRef(device), attend, queries(const_view(q_heads)), keys(part.k()),
-                                     keys(part.v()), queries(const_view(out)), queries(const_view(lse)),
-                                     queries(const_view(d_out)), queries(const_view(d_lse)),
+          softmax_attention_backward(ticking, attend, queries(const_view(q_heads)), keys(part.k()), keys(part.v()),
+                                     queries(const_view(out)), queries(const_view(lse)), queries(const_view(d_out)),
+                                     queries(const_view(d_lse)),
                                      AttentionGradients<T>{queries(view(d_q)), keys(gradient.k()), keys(gradient.v())});
         });
       });
