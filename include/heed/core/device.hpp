@@ -24,8 +24,23 @@ class DeviceRef {
   /// Null: the calling thread.
   const Eigen::ThreadPoolDevice* thread_pool() const { return thread_pool_; }
 
+  /// The same device, whose user calls tick() between the units of its work, on the calling thread: for what must be
+  /// looked after during a long call, such as messages under way. `tick` must outlive it.
+  template <class Tick>
+  DeviceRef ticking(const Tick& tick) const {
+    DeviceRef result = *this;
+    result.tick_ = &tick;
+    result.call_tick_ = [](const void* callable) { (*static_cast<const Tick*>(callable))(); };
+    return result;
+  }
+  void tick() const {
+    if (call_tick_) call_tick_(tick_);
+  }
+
  private:
   const Eigen::ThreadPoolDevice* thread_pool_ = nullptr;
+  const void* tick_ = nullptr;
+  void (*call_tick_)(const void* tick) = nullptr;
 };
 
 /// Eigen::DefaultDevice (the calling thread), Eigen::ThreadPoolDevice (the calling thread and the pool's), or a
@@ -64,8 +79,8 @@ class SharedWork {
   }
 
   /// The caller's share of the work; then nobody joins any more. Gives the object back and rethrows what a unit threw.
-  void finish() {
-    drain();
+  void finish(const DeviceRef& device) {
+    drain(device);
     std::uint64_t state = generation() * kGeneration;
     while (!state_.compare_exchange_weak(state, state + kGeneration, std::memory_order_acquire)) {
       if (state % kGeneration == 0) continue;
@@ -84,9 +99,9 @@ class SharedWork {
  private:
   static constexpr std::uint64_t kGeneration = 1 << 16;  // below it, the helpers at work
 
-  void drain() {
+  void drain(const DeviceRef& device = {}) {
     try {
-      for (Index unit; (unit = next_.fetch_add(1, std::memory_order_relaxed)) < count;) run(body, unit);
+      for (Index unit; (unit = next_.fetch_add(1, std::memory_order_relaxed)) < count; device.tick()) run(body, unit);
     } catch (...) {
       next_.store(count, std::memory_order_relaxed);
       const std::lock_guard lock(error_mutex_);
@@ -124,8 +139,12 @@ template <class Body>
 void parallel_for(const DeviceRef& device, Index count, Body&& body) {
   const Eigen::ThreadPoolDevice* pool = device.thread_pool();
   const Index threads = pool ? std::min<Index>(pool->numThreads(), count) : 1;
-  if (threads <= 1 || pool->currentThreadId() >= 0) {
-    for (Index unit = 0; unit < count; ++unit) body(unit);
+  const bool within_pool = pool && pool->currentThreadId() >= 0;
+  if (threads <= 1 || within_pool) {
+    for (Index unit = 0; unit < count; ++unit) {
+      body(unit);
+      if (!within_pool) device.tick();
+    }
     return;
   }
   using Callable = std::remove_reference_t<Body>;
@@ -136,7 +155,7 @@ void parallel_for(const DeviceRef& device, Index count, Body&& body) {
   // Two words, which std::function keeps without allocating.
   const auto help = [work = &work, generation = work.generation()] { work->help(generation); };
   for (Index helper = 1; helper < threads; ++helper) pool->getPool()->Schedule(help);
-  work.finish();
+  work.finish(device);
 }
 template <class Body>
 void parallel_for(const Eigen::ThreadPoolDevice& device, Index count, Body&& body) {
