@@ -47,6 +47,11 @@ struct IgnoreParameter {
   void operator()(std::string_view, X&, OptionalTag) const {}
 };
 
+// Out of line: visitors join names for every parameter of every operator.
+HEED_NOINLINE inline std::string joined(std::string_view prefix, std::string_view name) {
+  return std::string(prefix).append(name);
+}
+
 // What an operator's member is called with: it adds const where the operator is const, and lets a visitor that treats
 // all parameters alike take two arguments.
 template <bool Const, class F>
@@ -94,7 +99,7 @@ void for_each_parameter(Op& op, F&& f) {
 template <HasParameters Part, class F>
 void visit_part(std::string_view prefix, Part& part, F&& f) {
   auto behind_prefix = [&](std::string_view name, auto& tensor, auto... optional_tag) {
-    f(std::string(prefix).append(name), tensor, optional_tag...);
+    f(detail::joined(prefix, name), tensor, optional_tag...);
   };
   part.for_each_parameter(behind_prefix);
 }
@@ -103,7 +108,7 @@ void visit_part(std::string_view prefix, Part& part, F&& f) {
 template <HasParameters Part, class F>
 void visit_part(std::string_view prefix, Part& part, F&& f, OptionalTag tag) {
   auto as_optional = [&](std::string_view name, auto& tensor, auto...) {
-    f(std::string(prefix).append(name), tensor, tag);
+    f(detail::joined(prefix, name), tensor, tag);
   };
   part.for_each_parameter(as_optional);
 }
