@@ -121,8 +121,8 @@ class CaseFile {
   std::string used(std::string_view kind, std::string_view name) const;
   void compare(std::string_view kind, std::string_view name, const Computed& got, double tolerance);
 
-  /// Visits parameters that are now known to have been asked for. Named, as all visitors here, to be of one type for all
-  /// operators.
+  /// Visits parameters that are now known to have been asked for. Named, as all visitors here, to be of one type for
+  /// all operators.
   struct Used {
     const CaseFile& file;
     const std::string& prefix;

@@ -152,9 +152,9 @@ TEST_CASE("gradients that never come fail, and so does an operator that has none
     writer.add<float>("cot.out", "F32", {1}, {1}).add<double>("grad.in.x", "F64", {1}, {1});
     return write(operator_name, writer, operator_name);
   };
-  CHECK(run_gradients(with_gradient("silent")).notes ==
-        std::vector<std::string>{"grad.in.x: was not computed", "out.out: was not computed",
-                                 "the adapter never asked for in.x"});
+  CHECK(run_gradients(with_gradient("silent")).notes == std::vector<std::string>{"grad.in.x: was not computed",
+                                                                                 "out.out: was not computed",
+                                                                                 "the adapter never asked for in.x"});
   CHECK(line(run(with_gradient("flat"))) == "flat ok out.out 0 2e-05");
   CHECK(run_gradients(with_gradient("flat")).notes ==
         std::vector<std::string>{"the case has gradients, the operator has none"});

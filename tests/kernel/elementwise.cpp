@@ -40,8 +40,8 @@ TEMPLATE_TEST_CASE("Elements of any strides", "", float, double) {
     out.setConstant(std::numeric_limits<T>::quiet_NaN());
     flipped.setConstant(1);
     heed::kernel::elementwise<Write::kAssign, T>(Eigen::DefaultDevice(), multiply, View<T, 3>(out), x, turned);
-    heed::kernel::elementwise<Write::kAdd, T>(Eigen::DefaultDevice(), multiply,
-                                              View<T, 3>(flipped).permute({1, 2, 0}), x, row);
+    heed::kernel::elementwise<Write::kAdd, T>(Eigen::DefaultDevice(), multiply, View<T, 3>(flipped).permute({1, 2, 0}),
+                                              x, row);
     for (Index i = 0; i < 3; ++i)
       for (Index j = 0; j < 5; ++j)
         for (Index k = 0; k < width; ++k) {
@@ -74,8 +74,7 @@ TEMPLATE_TEST_CASE("Sums over every set of axes", "", float, double) {
     Tensor<double, 3> want = sum.template cast<double>();
     for (Index i = 0; i < 3; ++i)
       for (Index j = 0; j < 300; ++j)
-        for (Index k = 0; k < 37; ++k)
-          want(kept & 1 ? i : 0, kept & 2 ? j : 0, kept & 4 ? k : 0) += double(x(i, j, k));
+        for (Index k = 0; k < 37; ++k) want(kept & 1 ? i : 0, kept & 2 ? j : 0, kept & 4 ? k : 0) += double(x(i, j, k));
     const auto add = [&](const auto& device, Tensor<T, 3>& to) {
       heed::kernel::copy<Write::kAdd>(device, View<const T, 3>(x),
                                       View<T, 3>(to).broadcast({3, 300, 37}, "test", "sum"));

@@ -17,7 +17,7 @@ namespace heed::inline HEED_ISA {
 class DeviceRef {
  public:
   DeviceRef() = default;
-  DeviceRef(const Eigen::DefaultDevice&) {}                                  // NOLINT: implicit
+  DeviceRef(const Eigen::DefaultDevice&) {}                                    // NOLINT: implicit
   DeviceRef(const Eigen::ThreadPoolDevice& device) : thread_pool_(&device) {}  // NOLINT: implicit
 
   /// Null: the calling thread.
