@@ -114,3 +114,22 @@ TEST_CASE("No elements, no work") {
   Tensor<float, 2> none(0, 3), out(0, 3);
   heed::kernel::copy<Write::kAssign>(Eigen::DefaultDevice(), View<const float, 2>(none), View<float, 2>(out));
 }
+
+TEST_CASE("A result that passes the caches holds the same, in place too") {
+  const Index channels = 5,
+              positions = Index(heed::kernel::detail::kStreamBytes / sizeof(float)) / channels / 16 * 16 + 16;
+  const auto x = random_tensor<float, 2>({channels, positions}, 1), factor = random_tensor<float, 2>({channels, 1}, 2);
+  const View<const float, 2> factors = View<const float, 2>(factor).broadcast({channels, positions}, "test", "factor");
+  Tensor<float, 2> out(channels, positions), same = x;
+  Eigen::ThreadPool pool(3);
+  const Eigen::ThreadPoolDevice device(&pool, 3);
+  heed::kernel::elementwise<Write::kAssign, float>(device, multiply, View<float, 2>(out), View<const float, 2>(x),
+                                                   factors);
+  heed::kernel::elementwise<Write::kAssign, float>(device, multiply, View<float, 2>(same), View<const float, 2>(same),
+                                                   factors);
+  bool equal = true;
+  for (Index c = 0; c < channels; ++c)
+    for (Index i = 0; i < positions; ++i)
+      equal = equal && out(c, i) == x(c, i) * factor(c, 0) && same(c, i) == out(c, i);
+  CHECK(equal);
+}
