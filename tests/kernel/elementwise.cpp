@@ -40,8 +40,8 @@ TEMPLATE_TEST_CASE("Elements of any strides", "", float, double) {
     out.setConstant(std::numeric_limits<T>::quiet_NaN());
     flipped.setConstant(1);
     heed::kernel::elementwise<Write::kAssign, T>(Eigen::DefaultDevice(), multiply, View<T, 3>(out), x, turned);
-    heed::kernel::elementwise<Write::kAdd, T>(Eigen::DefaultDevice(), multiply,
-                                              View<T, 3>(flipped).permute({1, 2, 0}), x, row);
+    heed::kernel::elementwise<Write::kAdd, T>(Eigen::DefaultDevice(), multiply, View<T, 3>(flipped).permute({1, 2, 0}),
+                                              x, row);
     for (Index i = 0; i < 3; ++i)
       for (Index j = 0; j < 5; ++j)
         for (Index k = 0; k < width; ++k) {
@@ -74,8 +74,7 @@ TEMPLATE_TEST_CASE("Sums over every set of axes", "", float, double) {
     Tensor<double, 3> want = sum.template cast<double>();
     for (Index i = 0; i < 3; ++i)
       for (Index j = 0; j < 300; ++j)
-        for (Index k = 0; k < 37; ++k)
-          want(kept & 1 ? i : 0, kept & 2 ? j : 0, kept & 4 ? k : 0) += double(x(i, j, k));
+        for (Index k = 0; k < 37; ++k) want(kept & 1 ? i : 0, kept & 2 ? j : 0, kept & 4 ? k : 0) += double(x(i, j, k));
     const auto add = [&](const auto& device, Tensor<T, 3>& to) {
       heed::kernel::copy<Write::kAdd>(device, View<const T, 3>(x),
                                       View<T, 3>(to).broadcast({3, 300, 37}, "test", "sum"));
@@ -114,4 +113,23 @@ TEST_CASE("Lanes that do not exist take no part in a sum") {
 TEST_CASE("No elements, no work") {
   Tensor<float, 2> none(0, 3), out(0, 3);
   heed::kernel::copy<Write::kAssign>(Eigen::DefaultDevice(), View<const float, 2>(none), View<float, 2>(out));
+}
+
+TEST_CASE("A result that passes the caches holds the same, in place too") {
+  const Index channels = 5,
+              positions = Index(heed::kernel::detail::kStreamBytes / sizeof(float)) / channels / 16 * 16 + 16;
+  const auto x = random_tensor<float, 2>({channels, positions}, 1), factor = random_tensor<float, 2>({channels, 1}, 2);
+  const View<const float, 2> factors = View<const float, 2>(factor).broadcast({channels, positions}, "test", "factor");
+  Tensor<float, 2> out(channels, positions), same = x;
+  Eigen::ThreadPool pool(3);
+  const Eigen::ThreadPoolDevice device(&pool, 3);
+  heed::kernel::elementwise<Write::kAssign, float>(device, multiply, View<float, 2>(out), View<const float, 2>(x),
+                                                   factors);
+  heed::kernel::elementwise<Write::kAssign, float>(device, multiply, View<float, 2>(same), View<const float, 2>(same),
+                                                   factors);
+  bool equal = true;
+  for (Index c = 0; c < channels; ++c)
+    for (Index i = 0; i < positions; ++i)
+      equal = equal && out(c, i) == x(c, i) * factor(c, 0) && same(c, i) == out(c, i);
+  CHECK(equal);
 }

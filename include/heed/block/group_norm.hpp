@@ -59,7 +59,7 @@ void group_norm(const D& device, const X& x, Index groups, const W& weight, cons
       if (to.is_contiguous()) made = to.data;
     const bool in_place = made != nullptr;
     if (!in_place) made = frame.take<T>(count);
-    const auto by = kernel::row_scale<true, T>(values, count, T(eps));
+    const auto by = kernel::row_scale<kernel::RowNorm::kDeviation, T>(values, count, T(eps));
     for (Index c = 0; c < channels; ++c) {
       const Index channel = unit % groups * channels + c;
       const simd::Batch<T> mean(by.mean), scale(w ? by.scale * w[channel] : by.scale);
@@ -73,13 +73,13 @@ void group_norm(const D& device, const X& x, Index groups, const W& weight, cons
       kernel::copy<kernel::Write::kAssign>(Eigen::DefaultDevice(), View<const T, kRankOf<X> - 1>(made, to.sizes), to);
   });
 }
-template <Device D, TensorLike X, TensorLike W, TensorLike B>
+template <Device D, Operand X, Operand W, Operand B>
 auto group_norm(const D& device, const X& x, Index groups, const W& weight, const B& bias, double eps = 1e-5) {
-  Tensor<ScalarOf<X>, kRankOf<X>> out(const_view(x).sizes);
+  auto out = make_output<OperandScalar<X>, kOperandRank<X>>("group_norm", sizes_of(x), x, weight, bias);
   group_norm(device, x, groups, weight, bias, eps, out);
   return out;
 }
-template <TensorLike X, TensorLike W, TensorLike B>
+template <Operand X, Operand W, Operand B>
 auto group_norm(const X& x, Index groups, const W& weight, const B& bias, double eps = 1e-5) {
   return group_norm(DeviceRef(), x, groups, weight, bias, eps);
 }
@@ -103,7 +103,7 @@ void group_norm_backward(const D& device, const View<const T, Rank>& x, Index gr
     ScratchFrame frame;
     const T* const values = kernel::contiguous_values<T>(frame, detail::group_of(x, groups, unit));
     const T* const incoming = kernel::contiguous_values<T>(frame, detail::group_of(d_out, groups, unit));
-    const auto by = kernel::row_scale<true, T>(values, count, T(eps));
+    const auto by = kernel::row_scale<kernel::RowNorm::kDeviation, T>(values, count, T(eps));
     const Batch<T> mean(by.mean), scale(by.scale);
     const Index first = unit / groups * all + unit % groups * channels;
     T shift = 0, slope = 0;

@@ -12,6 +12,7 @@
 #include "heed/kernel/write.hpp"
 #include "heed/simd/convert.hpp"
 #include "heed/simd/reduce.hpp"
+#include "heed/simd/stream.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -218,6 +219,7 @@ struct ElementwiseCall {
     const Index size = loops.inner.size, stride = loops.inner.strides[0];
     const bool sums_rows = stride == 0 && size > 1, sums = sums_rows || loops.reduced.count > 0;
     const bool direct = std::same_as<T, UO> && write == Write::kAssign && stride == 1 && !strided && !sums;
+    const bool streams = direct && passes_caches(out);
     const Index width = sums_rows ? size : direct ? std::min(size, kElementwiseGrain) : std::min(size, kSumColumns);
     const Index blocks = (size + width - 1) / width, cells = loops.kept.size * blocks;
     const Index together = std::max<Index>(1, kElementwiseGrain / (width * loops.reduced.size));
@@ -233,6 +235,12 @@ struct ElementwiseCall {
         } else if (sums) {
           sum_columns(at, first, columns, values);
           put(write, values, target, stride, columns);
+        } else if (streams) {
+          Row row(*this, at);
+          for (Index c = 0; c < columns; c += kSumColumns) {
+            const Index count = std::min(kSumColumns, columns - c);
+            simd::stream(row.evaluate(first + c, count, values), std::size_t(count) * sizeof(T), target + c);
+          }
         } else if (direct) {
           if constexpr (std::same_as<T, UO>) {
             Row row(*this, at);
@@ -250,7 +258,19 @@ struct ElementwiseCall {
           put(write, row.evaluate(first, columns, values), target, stride, columns);
         }
       }
+      if (streams) simd::end_streams();
     });
+  }
+
+  /// Whether a result goes to memory directly: a large one of whole, aligned rows, none of which is also an input.
+  bool passes_caches(const void* out) const {
+    const auto whole = [](auto number) { return std::size_t(number) % simd::kStreamAlignment == 0; };
+    bool passes = std::size_t(loops.kept.size * loops.inner.size) * sizeof(T) >= kStreamBytes &&
+                  whole(reinterpret_cast<std::uintptr_t>(out)) && whole(loops.inner.size * Index(sizeof(T)));
+    for (std::size_t a = 0; a < loops.kept.count; ++a)
+      passes = passes && whole(loops.kept.axes[a].strides[0] * Index(sizeof(T)));
+    for (std::size_t x = 1; x < loops.views; ++x) passes = passes && data[x] != out;
+    return passes;
   }
 };
 

@@ -19,6 +19,8 @@ inline constexpr Index kSumColumns = 256;
 inline constexpr Index kSumRun = 128;
 /// Elements that make a unit of work worth its scheduling.
 inline constexpr Index kElementwiseGrain = 16384;
+/// Bytes of a result that has left the caches before anybody reads it: half of what server cores share.
+inline constexpr std::size_t kStreamBytes = std::size_t(16) << 20;
 
 struct LoopAxis {
   Index size = 1;

@@ -9,8 +9,8 @@
 #include "heed/attention/score/fill.hpp"
 #include "heed/block/concat.hpp"
 #include "heed/block/gather.hpp"
+#include "heed/block/l2_normalize.hpp"
 #include "heed/block/matmul.hpp"
-#include "heed/block/unit_norm.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -110,7 +110,7 @@ struct LshAttention {
     const auto states = space.template make<4>({batch, 1, count, value_width});
     const auto lses = space.template make<3>({batch, 1, count});
     gather(device, qk, order.token, queries);
-    gather(device, unit_norm(device, qk), key_token, keys);
+    gather(device, l2_normalize(device, qk), key_token, keys);
     gather(device, v, key_token, values);
     attention(device, one_head(queries), one_head(keys), one_head(values), into(states, lses));
     auto merged = make_output<T, 3>(kName, {batch, tokens, value_width}, qk_like, v_like);
