@@ -47,6 +47,10 @@ class Communicator {
     for (const Ticket ticket : tickets) finish(ticket);
   }
 
+  /// Moves transfers on that are under way, and returns at once. Where messages move only inside of the communicator's
+  /// calls, as those of MPI do, a long computation beside a transfer calls it now and then.
+  void progress() { move_on(); }
+
   /// Bytes in all messages that this rank has sent.
   std::uint64_t bytes_sent() const { return bytes_sent_; }
 
@@ -54,6 +58,7 @@ class Communicator {
   virtual Ticket start_send(const void* data, std::size_t bytes, int to, int tag) = 0;
   virtual Ticket start_receive(void* data, std::size_t bytes, int from, int tag) = 0;
   virtual void finish(Ticket ticket) = 0;
+  virtual void move_on() {}
 
   void check_peer(std::string_view where, int peer) const {
     require(peer >= 0 && peer < size_ && peer != rank_, where, "rank ", rank_, " of ", size_,

@@ -157,6 +157,8 @@ struct ContextParallelAttention {
     auto out = detail::zeros<T, 4>({sizes[0], sizes[1], sizes[2], v.size(3)});
     auto lse = detail::zeros<T, 3>({sizes[0], sizes[1], sizes[2]});
     lse.setConstant(-std::numeric_limits<T>::infinity());
+    const auto move_messages_on = [&] { comm.progress(); };
+    const DeviceRef ticking = DeviceRef(device).ticking(move_messages_on);
     detail::with_wire(device, ring, own, options.bfloat16_wire, [&](auto& travelling, const auto& widened) {
       detail::visit_keys(comm, ring, travelling, [&](Index, Index p, auto* arrived) {
         if (!arrived) return;
@@ -166,8 +168,8 @@ struct ContextParallelAttention {
           const auto rows = queries(q_heads.rows);
           const auto more = space.template make<4>({rows.size(0), rows.size(1), rows.size(2), v.size(3)});
           const auto more_lse = space.template make<3>({rows.size(0), rows.size(1), rows.size(2)});
-          attend(DeviceRef(device), rows, keys(part.k()), keys(part.v()), into(more, more_lse));
-          merge_attention_state(DeviceRef(device), into(queries(view(out)), queries(view(lse))), more, more_lse);
+          attend(ticking, rows, keys(part.k()), keys(part.v()), into(more, more_lse));
+          merge_attention_state(ticking, into(queries(view(out)), queries(view(lse))), more, more_lse);
         });
       });
     });
@@ -232,11 +234,13 @@ struct ContextParallelAttention {
     detail::KeyPart<U> own = heads.own_part(k, v, options.bfloat16_wire);
     auto d_q = detail::zeros<T, 4>(q_heads.rows.sizes);
     detail::KeyPart<T> d_own;
+    const auto move_messages_on = [&] { comm.progress(); };
+    const DeviceRef ticking = DeviceRef(device).ticking(move_messages_on);
     detail::with_wire(device, ring, own, options.bfloat16_wire, [&](auto& travelling, const auto& widened) {
       d_own = detail::visit_keys_backward(comm, ring, travelling, [&](Index p, auto& arrived, auto& gradient) {
         detail::KeyPart<U>& part = widened(p, arrived);
         tiles.for_each_tile(ring.position, p, [&](const auto& attend, const auto& queries, const auto& keys) {
-          softmax_attention_backward(DeviceRef(device), attend, queries(q_heads.rows), keys(part.k()), keys(part.v()),
+          softmax_attention_backward(ticking, attend, queries(q_heads.rows), keys(part.k()), keys(part.v()),
                                      queries(out.rows), queries(lse.rows), queries(d_out.rows), queries(d_lse.rows),
                                      AttentionGradients<T>{queries(view(d_q)), keys(gradient.k()), keys(gradient.v())});
         });

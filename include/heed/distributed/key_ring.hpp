@@ -9,6 +9,7 @@
 
 #include "heed/core/scalar.hpp"
 #include "heed/distributed/communicator.hpp"
+#include "heed/distributed/kept_memory.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -98,7 +99,7 @@ class KeyPart {
   }
 
  private:
-  std::vector<T> memory_;
+  std::vector<T, KeptMemory<T>> memory_;
   std::array<Index, 4> k_shape_{}, v_shape_{};
 };
 

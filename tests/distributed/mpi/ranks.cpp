@@ -231,6 +231,20 @@ void check_that_mpi_runs() {
         "a communicator without MPI");
 }
 
+// progress() between the start and the end of transfers, too large to be buffered, changes nothing of them.
+void check_progress(Communicator& comm) {
+  if (comm.size() == 1) return;
+  const int right = (comm.rank() + 1) % comm.size(), left = (comm.rank() + comm.size() - 1) % comm.size();
+  std::vector<int> out(std::size_t(1) << 19, comm.rank()), in(out.size(), -1);
+  const std::size_t bytes = out.size() * sizeof(int);
+  const Communicator::Ticket tickets[] = {comm.receive(in.data(), bytes, left, 101),
+                                          comm.send(out.data(), bytes, right, 101)};
+  for (int i = 0; i < 100; ++i) comm.progress();
+  comm.wait(tickets);
+  check(in == std::vector<int>(in.size(), left), "transfers beside progress");
+  heed::barrier(comm);
+}
+
 }  // namespace
 
 // `ranks`: the checks. `ranks alone`: the last rank ends with an error that the others wait behind.
@@ -247,6 +261,8 @@ int main(int argc, char** argv) {
     check_sizes(comm);
     check_message_sizes(comm);
     check_calls(comm);
+    check_progress(comm);
+    check_progress(in_parts);
     heed::barrier(comm);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "FAILED: %s\n", error.what());
