@@ -116,11 +116,11 @@ struct ScanProblem {
 ///
 /// q (B, H, N, D), k (B, Hk, N, D), v (B, Hk, N, Dv), H a multiple of Hk: query head h reads the state of key head
 /// h Hk / H. log_decay g is (1, Hk, 1, 1), one for a head; (B, Hk, N, 1), one for a token; (B, Hk, N, D), one for each
-/// row of S; or empty, for none. It is 0 or less in use, -infinity included: what is computed are products of e^g, so
-/// that no strength of decay overflows. beta is (B, Hk, N, 1), (B, Hk, N, Dv) or empty. state and end are
-/// (B, Hk, D, Dv), or empty: zeros, and not wanted. With options.normalizer v counts as having a column of ones behind
-/// its own, in out (B, H, N, Dv + 1), state and end: out's last column is then the sum of the weights. Any strides, all
-/// float or all double. Empty optional inputs are views of no data.
+/// row of S; or empty, for none. It is 0 or less in use, -infinity included: what is computed are products of e^g, and
+/// quotients only while they are mild, so that no strength of decay overflows. beta is (B, Hk, N, 1), (B, Hk, N, Dv)
+/// or empty. state and end are (B, Hk, D, Dv), or empty: zeros, and not wanted. With options.normalizer v counts as
+/// having a column of ones behind its own, in out (B, H, N, Dv + 1), state and end: out's last column is then the sum
+/// of the weights. Any strides, all float or all double. Empty optional inputs are views of no data.
 ///
 /// The recurrent form goes from token to token, the parallel one by all pairs (memory N^2 a thread), the chunked one by
 /// pairs within chunks and the state between them; all agree to rounding. Short sequences are recurrent by default. A
