@@ -123,8 +123,8 @@ class CaseFile {
   /// A tensor that fails whatever its values are.
   void reject(std::string_view kind, std::string_view name, std::string why);
 
-  /// Visits parameters that are now known to have been asked for. Named, as all visitors here, to be of one type for all
-  /// operators.
+  /// Visits parameters that are now known to have been asked for. Named, as all visitors here, to be of one type for
+  /// all operators.
   struct Used {
     const CaseFile& file;
     const std::string& prefix;
