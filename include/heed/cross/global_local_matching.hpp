@@ -54,7 +54,8 @@ struct GlobalLocalMatching {
     };
     const auto entity = all(entity_cls);
     const auto queries = q(device, all(entity_tokens)), keys = k(device, all(mention_tokens));
-    const auto values = v(device, all(mention_tokens)), classes = cls(device, entity);
+    const auto values = v(device, all(mention_tokens));
+    const auto classes = cls(device, entity);
     const auto one = view(queries).merge(0).template promote<4>();
     auto local = make_output<T, 2>(kName, {m[0], e[0]}, classes, queries, keys);
     for (Index i = 0; i < m[0]; ++i) {

@@ -124,7 +124,8 @@ HEED_INLINE Batch<T> exp(Batch<T> x) {
   constexpr T ln2_low = std::same_as<T, float> ? T(-2.12194440e-4L) : T(1.90821492927058770002e-10L);
   constexpr T lowest = std::same_as<T, float> ? T(-87.33654L) : T(-708.396418532264L);
   constexpr T highest = std::same_as<T, float> ? T(88.72283L) : T(709.782712893384L);
-  const Batch<T> clamped = min(Batch<T>(highest), max(Batch<T>(lowest), x));
+  // Of NaN and a number x86 takes the second: no NaN is left to be converted to an integer.
+  const Batch<T> clamped = min(max(x, Batch<T>(lowest)), Batch<T>(highest));
   const Batch<T> n = xsimd::nearbyint(clamped * Batch<T>(log2_e));
   Batch<T> r = fma(n, Batch<T>(-ln2_high), clamped);
   r = fma(n, Batch<T>(-ln2_low), r);
