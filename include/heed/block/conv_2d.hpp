@@ -124,12 +124,12 @@ void conv_2d_backward(const D& device, const View<const T, 4>& x, const View<con
                       const View<T, 4>& d_weight, const View<T, 1>& d_bias) {
   if (d_out.count() == 0) return;
   ScratchFrame frame;
-  const View<const T, 4> incoming(kernel::contiguous_values<T>(frame, d_out), d_out.sizes);
   const kernel::ConvolutionSteps steps = detail::convolution_steps(options);
   if (weight.size(1) == 1) {
-    kernel::depthwise_backward<T>(device, x, kernel::contiguous_values<T>(frame, weight), steps, incoming, d_x,
-                                  d_weight, weight.size(2), weight.size(3));
+    kernel::depthwise_backward<T>(device, x, kernel::contiguous_values<T>(frame, weight), steps, d_out, d_x, d_weight,
+                                  weight.size(2), weight.size(3));
   } else {
+    const View<const T, 4> incoming(kernel::contiguous_values<T>(frame, d_out), d_out.sizes);
     if (d_x.data)
       kernel::convolve_transposed<kernel::Write::kAdd, T>(device, incoming, weight, nullptr, steps, options.groups,
                                                           d_x);
