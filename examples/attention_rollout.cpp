@@ -21,16 +21,11 @@
 #include <vector>
 
 #include "heed/heed.hpp"
-
-#define STB_IMAGE_IMPLEMENTATION
-#define STB_IMAGE_WRITE_IMPLEMENTATION
-#include "stb_image.h"
-#include "stb_image_write.h"
+#include "image.hpp"
 
 using heed::Index;
 using heed::Tensor;
 using heed::View;
-using Image = Tensor<float, 3>;  // (height, width, RGB), black 0, white 1
 
 constexpr Index kPatch = 16, kFrequencies = 4, kLayers = 4, kHeads = 4, kWidth = 16, kSinks = 8;
 constexpr Index kChannels = 3 * kFrequencies * kFrequencies + 3;  // cosine coefficients, position, mark of a sink
@@ -122,25 +117,12 @@ Image overlay(const Image& image, const View<const float, 1>& map) {
   return result;
 }
 
-bool write_side_by_side(const char* path, std::initializer_list<const Image*> images) {
-  const auto& size = (*images.begin())->dimensions();
-  std::vector<unsigned char> bytes;
-  for (Index y = 0; y < size[0]; ++y)
-    for (const Image* image : images)
-      for (Index i = 0; i < size[1] * 3; ++i)
-        bytes.push_back(static_cast<unsigned char>(255.f * std::clamp((*image)(y, i / 3, i % 3), 0.f, 1.f) + 0.5f));
-  return stbi_write_png(path, int(images.size()) * int(size[1]), int(size[0]), 3, bytes.data(), 0) != 0;
-}
-
 int main(int argc, char** argv) {
   const char* input = argc > 1 ? argv[1] : HEED_EXAMPLES_DIR "/data/astronaut.png";
   const char* output = argc > 2 ? argv[2] : "attention_rollout.png";
-  int width = 0, height = 0;
-  unsigned char* bytes = stbi_load(input, &width, &height, nullptr, 3);
-  if (!bytes) return std::fprintf(stderr, "%s: %s\n", input, stbi_failure_reason()), 2;
-  Image image(height, width, 3);
-  std::transform(bytes, bytes + image.size(), image.data(), [](unsigned char x) { return float(x) / 255.f; });
-  stbi_image_free(bytes);
+  Image image;
+  if (!read_image(input, image)) return 2;
+  const Index height = image.dimension(0), width = image.dimension(1);
   const Index columns = width / kPatch, rows = height / kPatch;
   const Index at_x = argc > 4 ? std::atol(argv[3]) : 90, at_y = argc > 4 ? std::atol(argv[4]) : 320;
   if (at_x / kPatch >= columns || at_y / kPatch >= rows || at_x < 0 || at_y < 0 || rows * columns < kSinks)

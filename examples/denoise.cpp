@@ -19,14 +19,9 @@
 #include <vector>
 
 #include "heed/heed.hpp"
-
-#define STB_IMAGE_IMPLEMENTATION
-#define STB_IMAGE_WRITE_IMPLEMENTATION
-#include "stb_image.h"
-#include "stb_image_write.h"
+#include "image.hpp"
 
 using heed::Index;
-using Image = heed::Tensor<float, 3>;  // (height, width, RGB), black 0, white 1
 
 constexpr float kSigma = 25.f / 255.f;       // standard deviation of the noise
 constexpr Index kPatch = 3, kRadius = 10;    // side of a patch, half a window
@@ -85,25 +80,12 @@ double psnr(const Image& image, const Image& clean) {
   return -10 * std::log10(double(mean_square()));
 }
 
-bool write_side_by_side(const char* path, std::initializer_list<const Image*> images) {
-  const auto& size = (*images.begin())->dimensions();
-  std::vector<unsigned char> bytes;
-  for (Index y = 0; y < size[0]; ++y)
-    for (const Image* image : images)
-      for (Index i = 0; i < size[1] * 3; ++i)
-        bytes.push_back(static_cast<unsigned char>(255.f * std::clamp((*image)(y, i / 3, i % 3), 0.f, 1.f) + 0.5f));
-  return stbi_write_png(path, int(images.size()) * int(size[1]), int(size[0]), 3, bytes.data(), 0) != 0;
-}
-
 int main(int argc, char** argv) {
   const char* input = argc > 1 ? argv[1] : HEED_EXAMPLES_DIR "/data/astronaut.png";
   const char* output = argc > 2 ? argv[2] : "denoised.png";
-  int width = 0, height = 0;
-  unsigned char* bytes = stbi_load(input, &width, &height, nullptr, 3);
-  if (!bytes) return std::fprintf(stderr, "%s: %s\n", input, stbi_failure_reason()), 2;
-  Image clean(height, width, 3);
-  std::transform(bytes, bytes + clean.size(), clean.data(), [](unsigned char x) { return float(x) / 255.f; });
-  stbi_image_free(bytes);
+  Image clean;
+  if (!read_image(input, clean)) return 2;
+  const int height = int(clean.dimension(0)), width = int(clean.dimension(1));
 
   std::mt19937 generator(1);
   std::normal_distribution<float> noise(0.f, kSigma);
