@@ -85,7 +85,7 @@ Tensor<float, 4> forward(const Eigen::ThreadPoolDevice& device, Tensor<float, 2>
     Tensor<float, 3> projection(kHeads, kChannels - 1, kWidth);
     std::generate_n(projection.data(), projection.size(), [&] { return normal(generator); });
     const View<const float, 3> patches = heed::const_view(x).promote<3>().slice(2, 0, kChannels - 1);
-    const auto directions = heed::unit_rows(device, heed::matmul(device, patches, projection));  // (H, N, D)
+    const auto directions = heed::l2_normalize(device, heed::matmul(device, patches, projection));  // (H, N, D)
     // One more channel, which is 1 in every query: what it holds in a key is added to the key's scores.
     Tensor<float, 3> pull(kHeads, count, 1), ones(kHeads, count, 1);
     ones.setConstant(1.f);

@@ -39,13 +39,8 @@ struct Block {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    heed::visit_part("attention_norm.", attention_norm, f);
-    heed::visit_part("qkv.", qkv, f);
-    heed::visit_part("out.", out, f);
-    heed::visit_part("mlp_norm.", mlp_norm, f);
-    heed::visit_part("gate.", gate, f);
-    heed::visit_part("up.", up, f);
-    heed::visit_part("down.", down, f);
+    visit_parts(f, "attention_norm.", attention_norm, "qkv.", qkv, "out.", out, "mlp_norm.", mlp_norm, "gate.", gate);
+    visit_parts(f, "up.", up, "down.", down);
   }
 };
 
@@ -77,11 +72,9 @@ struct Gpt {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    heed::visit_part("tokens.", tokens, f);
-    heed::visit_part("places.", places, f);
+    visit_parts(f, "tokens.", tokens, "places.", places);
     for (std::size_t i = 0; i < blocks.size(); ++i) heed::visit_part(std::to_string(i) + ".", blocks[i], f);
-    heed::visit_part("norm.", norm, f);
-    heed::visit_part("head.", head, f);
+    visit_parts(f, "norm.", norm, "head.", head);
   }
 
   /// Logits (B, N, V), recorded if there is a tape. attend(layer, q, k, v) mixes q, k and v of shape (B, H, N, D).

@@ -21,6 +21,7 @@
 #include "heed/autodiff/gather.hpp"
 #include "heed/autodiff/gathered.hpp"
 #include "heed/autodiff/group_norm.hpp"
+#include "heed/autodiff/l2_normalize.hpp"
 #include "heed/autodiff/landmark.hpp"
 #include "heed/autodiff/landmark_retrieval.hpp"
 #include "heed/autodiff/linear.hpp"

@@ -6,6 +6,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <utility>
 
 namespace conformance {
 
@@ -141,6 +142,12 @@ void CaseFile::compare(std::string_view kind, std::string_view name, const Compu
     result.error = std::visit(difference, got.values) / (1 + largest_magnitude(want));
   }
   compared_[result.tensor] = result;
+}
+
+void CaseFile::reject(std::string_view kind, std::string_view name, std::string why) {
+  Comparison& result = compared_[std::string(kind).append(name)];
+  result.error = kInfinity;
+  result.why = std::move(why);
 }
 
 bool CaseFile::has_gradients() const {

@@ -120,6 +120,8 @@ class CaseFile {
   /// The full name of a tensor that is now known to have been asked for.
   std::string used(std::string_view kind, std::string_view name) const;
   void compare(std::string_view kind, std::string_view name, const Computed& got, double tolerance);
+  /// A tensor that fails whatever its values are.
+  void reject(std::string_view kind, std::string_view name, std::string why);
 
   template <class T, int R>
   heed::Tensor<T, R> read(std::string_view kind, std::string_view name) const {
@@ -300,10 +302,22 @@ class RecordingCase : public CaseFile {
     return x;
   }
 
+  // They must also be the same bits on several threads.
   void compare_gradients() {
+    std::erase_if(wanted_, [this](const Wanted& wanted) { return !has("grad.", wanted.name); });
     tape_.backward(loss_);
-    for (const Wanted& wanted : wanted_)
-      if (has("grad.", wanted.name)) compare("grad.", wanted.name, wanted.gradient(), tolerances_.gradients);
+    std::vector<Computed> once;
+    for (const Wanted& wanted : wanted_) {
+      once.push_back(wanted.gradient());
+      compare("grad.", wanted.name, once.back(), tolerances_.gradients);
+    }
+    for (const int threads : {2, 3}) {
+      Eigen::ThreadPool pool(threads);
+      tape_.backward(Eigen::ThreadPoolDevice(&pool, threads), loss_);
+      for (std::size_t i = 0; i < wanted_.size(); ++i)
+        if (wanted_[i].gradient().values != once[i].values)
+          reject("grad.", wanted_[i].name, "has other bits on " + std::to_string(threads) + " threads");
+    }
   }
 
   heed::Tape<T> tape_;

@@ -44,6 +44,17 @@ conformance::Registry registry(double fault = 0, double shift_count = 0) {
     c.out("not_in_the_file", out);
   });
   add.without_gradient("flat", [](auto& c) { c.out("out", c.in(rank<1>, "x")); });
+  add("restless", []<class C>(C& c) {
+    const auto x = c.in(rank<1>, "x");
+    const auto out = heed::scale(x, 1);
+    if constexpr (heed::Recorded<decltype(x)>)
+      x.tape()->on_backward(out, [x] {
+        auto& tape = *x.tape();
+        const auto d = tape.accumulate(x);
+        d(0) += conformance::Scalar<C>(heed::thread_count(tape.device()) - 1);
+      });
+    c.out("out", out);
+  });
   add("silent", [](auto&) {});
   add("throws", [](auto&) { heed::fail("throws", "q: expected"); });
   add("misshapen", [](auto& c) { c.out("out", std::vector<float>(4)); });
@@ -152,12 +163,22 @@ TEST_CASE("gradients that never come fail, and so does an operator that has none
     writer.add<float>("cot.out", "F32", {1}, {1}).add<double>("grad.in.x", "F64", {1}, {1});
     return write(operator_name, writer, operator_name);
   };
-  CHECK(run_gradients(with_gradient("silent")).notes ==
-        std::vector<std::string>{"grad.in.x: was not computed", "out.out: was not computed",
-                                 "the adapter never asked for in.x"});
+  CHECK(run_gradients(with_gradient("silent")).notes == std::vector<std::string>{"grad.in.x: was not computed",
+                                                                                 "out.out: was not computed",
+                                                                                 "the adapter never asked for in.x"});
   CHECK(line(run(with_gradient("flat"))) == "flat ok out.out 0 2e-05");
   CHECK(run_gradients(with_gradient("flat")).notes ==
         std::vector<std::string>{"the case has gradients, the operator has none"});
+}
+
+TEST_CASE("gradients that depend on the number of threads fail") {
+  SafetensorsWriter writer;
+  writer.add<float>("in.x", "F32", {1}, {1}).add<double>("out.out", "F64", {1}, {1});
+  writer.add<float>("cot.out", "F32", {1}, {1}).add<double>("grad.in.x", "F64", {1}, {1});
+  const std::string path = write("restless", writer, "restless");
+  CHECK(run(path).status == Result::Status::ok);
+  CHECK(line(run_gradients(path)) == "restless FAIL grad.in.x inf 0.0001");
+  CHECK(run_gradients(path).notes == std::vector<std::string>{"grad.in.x: has other bits on 3 threads"});
 }
 
 TEST_CASE("an unknown operator is missing") {

@@ -98,3 +98,42 @@ TEST_CASE("Two threads may share one pool") {
   CHECK_NOTHROW(repeat());
   other.join();
 }
+
+TEST_CASE("A call does not wait for a thread of the pool that is busy elsewhere, nor is disturbed by it later") {
+  const Pool pool(2);
+  Eigen::Barrier release(1), busy(2);
+  for (int thread = 0; thread < 2; ++thread)
+    pool.device.enqueueNoNotification([&] {
+      busy.Notify();
+      release.Wait();
+    });
+  busy.Wait();
+  for (int call = 0; call < 100; ++call) check_each_once(pool.device, 7);
+  release.Notify();
+  for (int call = 0; call < 100; ++call) check_each_once(pool.device, 7);
+}
+
+TEST_CASE("A ticking device ticks between units, on the caller's thread") {
+  int ticks = 0;
+  const auto caller = std::this_thread::get_id();
+  const auto tick = [&] {
+    if (std::this_thread::get_id() == caller) ++ticks;
+  };
+  const auto ticks_of = [&](const heed::DeviceRef& device, Index count) {
+    ticks = 0;
+    check_each_once(device.ticking(tick), count);
+    return ticks;
+  };
+  CHECK(ticks_of(Eigen::DefaultDevice(), 7) == 7);
+  CHECK(ticks_of(Eigen::DefaultDevice(), 0) == 0);
+  for (const int threads : {1, 2, 3}) {
+    const Pool pool(threads);
+    const int counted = ticks_of(pool.device, 100);
+    CHECK((threads == 1 ? counted == 100 : counted <= 100));
+    CHECK(heed::thread_count(heed::DeviceRef(pool.device).ticking(tick)) == threads);
+    const auto failing = [] { throw std::runtime_error("tick failed"); };
+    CHECK_THROWS_WITH(parallel_for(heed::DeviceRef(Eigen::DefaultDevice()).ticking(failing), 10, [](Index) {}),
+                      "tick failed");
+    check_each_once(pool.device, 100);
+  }
+}

@@ -37,6 +37,14 @@ struct Nested {
   }
 };
 
+struct Pair {
+  Linear first, second;
+  template <class F>
+  void for_each_parameter(F&& f) {
+    heed::visit_parts(f, "first.", first, "second.", second);
+  }
+};
+
 struct Names {
   std::string seen;
   void operator()(std::string_view name, const auto&) { seen.append(name).append(" "); }
@@ -52,6 +60,10 @@ TEST_CASE("parameters are visited in order, with the names of their parts and wh
   Names names;
   heed::for_each_parameter(op, names);
   CHECK(names.seen == "attn.q.weight attn.q.bias? attn.norm.weight? attn.norm.bias? attn.memory0 attn.memory1 ");
+  const Pair pair;
+  names.seen.clear();
+  heed::for_each_parameter(pair, names);
+  CHECK(names.seen == "first.weight first.bias? second.weight second.bias? ");
 }
 
 TEST_CASE(

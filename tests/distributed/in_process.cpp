@@ -50,6 +50,23 @@ TEST_CASE("Ranks that disagree all throw the same", "[threads]") {
     CHECK(text == "paint: the ranks disagree on the size: rank 0 has 4, rank 1 has 5");
 }
 
+TEST_CASE("progress ends no transfer", "[threads]") {
+  std::atomic<int> right{0};
+  heed::run_in_process(2, [&](Communicator& comm) {
+    const int peer = 1 - comm.rank(), out = 7 + comm.rank();
+    int in = 0;
+    comm.progress();
+    const auto received = comm.receive(&in, sizeof in, peer, 0);
+    comm.progress();
+    const auto sent = comm.send(&out, sizeof out, peer, 0);
+    comm.progress();
+    comm.wait(sent);
+    comm.wait(received);
+    if (in == 7 + peer) ++right;
+  });
+  CHECK(right == 2);
+}
+
 TEST_CASE("Transfers that do not fit", "[threads]") {
   heed::InProcessGroup group(2);
   int x = 0;

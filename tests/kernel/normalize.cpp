@@ -32,12 +32,13 @@ TEMPLATE_TEST_CASE("A normalised row has mean 0 and mean square 1, and nothing b
       const Guarded<T> x(std::size_t(width), edge), y(std::size_t(width), edge);
       fill(x, 1);
       double mean = 0, square = 0, about_0 = 0;
-      kernel::normalize_row<T>(x.data(), width, kernel::row_scale<true, T>(x.data(), width, T(0)), nullptr, nullptr,
-                               y.data());
+      kernel::normalize_row<T>(x.data(), width,
+                               kernel::row_scale<kernel::RowNorm::kDeviation, T>(x.data(), width, T(0)), nullptr,
+                               nullptr, y.data());
       for (const T v : y) mean += double(v) / double(width), square += double(v) * double(v) / double(width);
       CHECK(std::abs(mean) < tolerance);
       CHECK(std::abs(square - 1) < tolerance);
-      const auto by = kernel::row_scale<false, T>(x.data(), width, T(0));
+      const auto by = kernel::row_scale<kernel::RowNorm::kMeanSquare, T>(x.data(), width, T(0));
       CHECK(by.mean == 0);
       kernel::normalize_row<T>(x.data(), width, by, nullptr, nullptr, y.data());
       for (const T v : y) about_0 += double(v) * double(v) / double(width);
@@ -54,8 +55,9 @@ TEMPLATE_TEST_CASE("The gradient of a row has no part along what the norm takes 
     const Guarded<T> x(n), g(n), d(n), dw(n);
     fill(x, 1);
     fill(g, 2);
-    const auto by = kernel::row_scale<true, T>(x.data(), width, T(0));
-    kernel::normalize_row_backward<true, T>(x.data(), width, by, nullptr, g.data(), d.data(), dw.data(), nullptr);
+    const auto by = kernel::row_scale<kernel::RowNorm::kDeviation, T>(x.data(), width, T(0));
+    kernel::normalize_row_backward<kernel::RowNorm::kDeviation, T>(x.data(), width, by, nullptr, g.data(), d.data(),
+                                                                   dw.data(), nullptr);
     double shift = 0, stretch = 0;
     for (std::size_t c = 0; c < n; ++c) {
       shift += double(d[c]);

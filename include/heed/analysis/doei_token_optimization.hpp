@@ -4,10 +4,10 @@
 
 #include "heed/block/concat.hpp"
 #include "heed/block/elementwise.hpp"
+#include "heed/block/l2_normalize.hpp"
 #include "heed/block/matmul.hpp"
 #include "heed/block/reduce.hpp"
 #include "heed/block/softmax.hpp"
-#include "heed/block/unit_rows.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -49,7 +49,7 @@ struct DoeiTokenOptimization {
     require_shape(name, "attn", sizes_of(attn), pairs);
     require_shape(name, "rgb_affinity", sizes_of(rgb), pairs);
 
-    const auto unit = unit_rows(device, tokens);
+    const auto unit = l2_normalize(device, tokens);
     const auto cosines = matmul(device, unit, view(unit).permute({1, 0}));
     const auto s = add(device, attn, scale(device, multiply(device, rgb, cosines), options.hybrid_weight));
     const auto of = [&](Index row, Index rows, Index column, Index columns) {

@@ -20,10 +20,7 @@ struct ProjectedAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out);
   }
 
   template <Device D, class Score, class Rule, Operand Q, Operand K, Operand V>

@@ -18,8 +18,7 @@ struct ConvNorm {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("", conv, f);
-    visit_part("bn.", bn, f);
+    visit_parts(f, "", conv, "bn.", bn);
   }
 
   template <Device D, Operand X>

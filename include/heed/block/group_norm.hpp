@@ -59,7 +59,7 @@ void group_norm(const D& device, const X& x, Index groups, const W& weight, cons
       if (to.is_contiguous()) made = to.data;
     const bool in_place = made != nullptr;
     if (!in_place) made = frame.take<T>(count);
-    const auto by = kernel::row_scale<true, T>(values, count, T(eps));
+    const auto by = kernel::row_scale<kernel::RowNorm::kDeviation, T>(values, count, T(eps));
     for (Index c = 0; c < channels; ++c) {
       const Index channel = unit % groups * channels + c;
       const simd::Batch<T> mean(by.mean), scale(w ? by.scale * w[channel] : by.scale);
@@ -103,7 +103,7 @@ void group_norm_backward(const D& device, const View<const T, Rank>& x, Index gr
     ScratchFrame frame;
     const T* const values = kernel::contiguous_values<T>(frame, detail::group_of(x, groups, unit));
     const T* const incoming = kernel::contiguous_values<T>(frame, detail::group_of(d_out, groups, unit));
-    const auto by = kernel::row_scale<true, T>(values, count, T(eps));
+    const auto by = kernel::row_scale<kernel::RowNorm::kDeviation, T>(values, count, T(eps));
     const Batch<T> mean(by.mean), scale(by.scale);
     const Index first = unit / groups * all + unit % groups * channels;
     T shift = 0, slope = 0;

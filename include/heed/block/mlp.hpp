@@ -18,8 +18,7 @@ struct Mlp {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("fc1.", fc1, f);
-    visit_part("fc2.", fc2, f);
+    visit_parts(f, "fc1.", fc1, "fc2.", fc2);
   }
 
   /// mlp(device, heed::Gelu(), x).

@@ -18,8 +18,7 @@ struct NormConv {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("bn.", bn, f);
-    visit_part("conv.", conv, f);
+    visit_parts(f, "bn.", bn, "conv.", conv);
   }
 
   template <Device D, Operand X>

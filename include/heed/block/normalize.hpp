@@ -19,7 +19,7 @@ void check_normalize(std::string_view where, const View<const UX, Rank>& x, std:
           x.size(Rank - 1), "), the last axis of x, got (", vector.size(0), ")");
 }
 
-template <bool kCentred, class D, class UX, int Rank, class UW, class UB, class UO>
+template <kernel::RowNorm kNorm, class D, class UX, int Rank, class UW, class UB, class UO>
 void normalize_rows(std::string_view where, const D& device, const View<const UX, Rank>& x,
                     const View<const UW, 1>& weight, const View<const UB, 1>& bias, double eps,
                     const View<UO, Rank>& out) {
@@ -42,7 +42,7 @@ void normalize_rows(std::string_view where, const D& device, const View<const UX
     for (Index r = unit * band; r < std::min(from.count(), (unit + 1) * band); ++r) {
       const T* const row = kernel::packed<T>(from.row(r), from.stride(), width, copy);
       T* const result = kernel::packed_target<T>(to.row(r), to.stride(), made);
-      kernel::normalize_row<T>(row, width, kernel::row_scale<kCentred, T>(row, width, T(eps)), w, b, result);
+      kernel::normalize_row<T>(row, width, kernel::row_scale<kNorm, T>(row, width, T(eps)), w, b, result);
       kernel::put<T>(result, width, to.row(r), to.stride());
     }
   });
@@ -50,7 +50,7 @@ void normalize_rows(std::string_view where, const D& device, const View<const UX
 
 // The rows are cut into bands by their number alone, each with its own sums of d_weight and d_bias, which are added in
 // order: the same bits for any number of threads.
-template <bool kCentred, class D, class UX, int Rank, class UW, class UG, class UDX, class UDW, class UDB>
+template <kernel::RowNorm kNorm, class D, class UX, int Rank, class UW, class UG, class UDX, class UDW, class UDB>
 void normalize_rows_backward(std::string_view where, const D& device, const View<const UX, Rank>& x,
                              const View<const UW, 1>& weight, double eps, const View<const UG, Rank>& d_out,
                              const View<UDX, Rank>& d_x, const View<UDW, 1>& d_weight, const View<UDB, 1>& d_bias) {
@@ -85,8 +85,8 @@ void normalize_rows_backward(std::string_view where, const D& device, const View
       const T* const row = kernel::packed<T>(from.row(r), from.stride(), width, copy);
       const T* const g = kernel::packed<T>(incoming.row(r), incoming.stride(), width, gradient_copy);
       T* const sum = d_x.data ? kernel::packed_sum<T>(to.row(r), to.stride(), width, made) : nullptr;
-      const auto by = kernel::row_scale<kCentred, T>(row, width, T(eps));
-      kernel::normalize_row_backward<kCentred, T>(row, width, by, w, g, sum, to_weight, to_bias);
+      const auto by = kernel::row_scale<kNorm, T>(row, width, T(eps));
+      kernel::normalize_row_backward<kNorm, T>(row, width, by, w, g, sum, to_weight, to_bias);
       if (sum) kernel::put<T>(sum, width, to.row(r), to.stride());
     }
   });
@@ -105,8 +105,8 @@ void normalize_rows_backward(std::string_view where, const D& device, const View
 /// Source: Ba, Kiros and Hinton 2016.
 template <Device D, TensorLike X, TensorLike W, TensorLike B, TensorLike O>
 void layer_norm(const D& device, const X& x, const W& weight, const B& bias, double eps, O&& out) {
-  detail::normalize_rows<true>("layer_norm", device, const_view(x), const_view(weight), const_view(bias), eps,
-                               view(out));
+  detail::normalize_rows<kernel::RowNorm::kDeviation>("layer_norm", device, const_view(x), const_view(weight),
+                                                      const_view(bias), eps, view(out));
 }
 template <Device D, TensorLike X, TensorLike W, TensorLike B>
 auto layer_norm(const D& device, const X& x, const W& weight, const B& bias, double eps = 1e-5) {
@@ -124,8 +124,9 @@ auto layer_norm(const X& x, const W& weight, const B& bias, double eps = 1e-5) {
 template <Device D, TensorLike X, TensorLike W, TensorLike G, TensorLike DX, TensorLike DW, TensorLike DB>
 void layer_norm_backward(const D& device, const X& x, const W& weight, double eps, const G& d_out, DX&& d_x,
                          DW&& d_weight, DB&& d_bias) {
-  detail::normalize_rows_backward<true>("layer_norm_backward", device, const_view(x), const_view(weight), eps,
-                                        const_view(d_out), view(d_x), view(d_weight), view(d_bias));
+  detail::normalize_rows_backward<kernel::RowNorm::kDeviation>("layer_norm_backward", device, const_view(x),
+                                                               const_view(weight), eps, const_view(d_out), view(d_x),
+                                                               view(d_weight), view(d_bias));
 }
 
 /// out = x / sqrt(mean of x^2 + eps) * weight over the last axis: x (..., C), weight (C) or empty, out as x. All else
@@ -135,7 +136,8 @@ void layer_norm_backward(const D& device, const X& x, const W& weight, double ep
 template <Device D, TensorLike X, TensorLike W, TensorLike O>
 void rms_norm(const D& device, const X& x, const W& weight, double eps, O&& out) {
   const View<const ScalarOf<W>, 1> none;
-  detail::normalize_rows<false>("rms_norm", device, const_view(x), const_view(weight), none, eps, view(out));
+  detail::normalize_rows<kernel::RowNorm::kMeanSquare>("rms_norm", device, const_view(x), const_view(weight), none, eps,
+                                                       view(out));
 }
 template <Device D, TensorLike X, TensorLike W>
 auto rms_norm(const D& device, const X& x, const W& weight, double eps = 1e-6) {
@@ -153,8 +155,9 @@ template <Device D, TensorLike X, TensorLike W, TensorLike G, TensorLike DX, Ten
 void rms_norm_backward(const D& device, const X& x, const W& weight, double eps, const G& d_out, DX&& d_x,
                        DW&& d_weight) {
   const View<Compute<ScalarOf<X>>, 1> none;
-  detail::normalize_rows_backward<false>("rms_norm_backward", device, const_view(x), const_view(weight), eps,
-                                         const_view(d_out), view(d_x), view(d_weight), none);
+  detail::normalize_rows_backward<kernel::RowNorm::kMeanSquare>("rms_norm_backward", device, const_view(x),
+                                                                const_view(weight), eps, const_view(d_out), view(d_x),
+                                                                view(d_weight), none);
 }
 
 /// The layer: weight and bias (C), either or both empty.

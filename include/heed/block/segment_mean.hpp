@@ -4,7 +4,8 @@
 
 #include <vector>
 
-#include "heed/block/unit_rows.hpp"
+#include "heed/block/l2_normalize.hpp"
+#include "heed/kernel/elementwise.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -72,7 +73,7 @@ Tensor<std::int32_t, 1> cosine_clusters(const X& x, Index clusters, Index iterat
   Tensor<double, 2> wide(rows, width), centres(count, width);
   for (Index n = 0; n < rows; ++n)
     for (Index c = 0; c < width; ++c) wide(n, c) = double(from(n, c));
-  const Tensor<double, 2> unit = unit_rows(wide);
+  const Tensor<double, 2> unit = l2_normalize(wide);
   for (Index i = 0; i < count; ++i)
     for (Index c = 0; c < width; ++c) centres(i, c) = unit(i * rows / count, c);
   Tensor<std::int32_t, 1> result(rows);
@@ -96,7 +97,7 @@ Tensor<std::int32_t, 1> cosine_clusters(const X& x, Index clusters, Index iterat
       used[std::size_t(result(n))] = true;
       for (Index c = 0; c < width; ++c) sums(result(n), c) += unit(n, c);
     }
-    const Tensor<double, 2> moved = unit_rows(sums);
+    const Tensor<double, 2> moved = l2_normalize(sums);
     for (Index i = 0; i < count; ++i)
       if (used[std::size_t(i)])
         for (Index c = 0; c < width; ++c) centres(i, c) = moved(i, c);

@@ -29,8 +29,7 @@ struct Aspp {
   template <class F>
   void for_each_parameter(F&& f) {
     for (std::size_t i = 0; i < 4; ++i) visit_part("branch" + std::to_string(i) + ".", branch[i], f);
-    visit_part("pool.", pool, f);
-    visit_part("fuse.", fuse, f);
+    visit_parts(f, "pool.", pool, "fuse.", fuse);
   }
 
   template <Operand X>

@@ -27,9 +27,7 @@ struct AttentionMapGating {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("att.", att, f);
-    visit_part("att_bn.", att_bn, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "att.", att, "att_bn.", att_bn, "out.", out);
   }
 
   template <Operand A, Operand X>

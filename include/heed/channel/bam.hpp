@@ -92,9 +92,7 @@ struct Bam {
       visit_part("channel.fc" + std::to_string(i) + ".", channel[i].fc, f);
       visit_part("channel.bn" + std::to_string(i) + ".", channel[i].bn, f);
     }
-    visit_part("channel.out.", channel_out, f);
-    visit_part("spatial.reduce.", reduce, f);
-    visit_part("spatial.bn.", reduce_bn, f);
+    visit_parts(f, "channel.out.", channel_out, "spatial.reduce.", reduce, "spatial.bn.", reduce_bn);
     for (std::size_t i = 0; i < spatial.size(); ++i) {
       visit_part("spatial.conv" + std::to_string(i) + ".", spatial[i].conv, f);
       visit_part("spatial.bn" + std::to_string(i) + ".", spatial[i].bn, f);

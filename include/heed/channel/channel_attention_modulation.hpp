@@ -31,12 +31,7 @@ struct ChannelAttentionModulation {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("bn1.", bn1, f);
-      visit_part("conv1.", conv1, f);
-      visit_part("bn2.", bn2, f);
-      visit_part("conv2.", conv2, f);
-      visit_part("bn3.", bn3, f);
-      visit_part("conv3.", conv3, f);
+      visit_parts(f, "bn1.", bn1, "conv1.", conv1, "bn2.", bn2, "conv2.", conv2, "bn3.", bn3, "conv3.", conv3);
     }
     template <Device D, Operand X>
     auto operator()(const D& device, const X& t) const {

@@ -82,8 +82,7 @@ struct ChannelGate {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("fc1.", fc1, f);
-    visit_part("fc2.", fc2, f);
+    visit_parts(f, "fc1.", fc1, "fc2.", fc2);
   }
 
   template <Operand X>

@@ -70,9 +70,7 @@ struct ClassSemanticsAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("embed.", embed, f);
-    visit_part("channel.", channel, f);
-    visit_part("temporal.", temporal, f);
+    visit_parts(f, "embed.", embed, "channel.", channel, "temporal.", temporal);
   }
 
   template <Operand R, Operand Features>

@@ -63,8 +63,7 @@ struct ContextAwareModule {
   template <class F>
   void for_each_parameter(F&& f) {
     for (std::size_t i = 0; i < 4; ++i) f("scale" + std::to_string(i) + ".weight", scale[i].weight);
-    visit_part("contrast.", contrast, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "contrast.", contrast, "out.", out);
   }
 
   template <Operand X>

@@ -45,10 +45,7 @@ struct CoordinateAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("conv1.", conv1, f);
-    visit_part("bn.", bn, f);
-    visit_part("conv_h.", conv_h, f);
-    visit_part("conv_w.", conv_w, f);
+    visit_parts(f, "conv1.", conv1, "bn.", bn, "conv_h.", conv_h, "conv_w.", conv_w);
   }
 
   template <Operand X>

@@ -26,9 +26,7 @@ struct DoubleAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("v.", v, f);
-    visit_part("k.", k, f);
-    visit_part("q.", q, f);
+    visit_parts(f, "v.", v, "k.", k, "q.", q);
     if (options.reconstruct) {
       visit_part("out.", out, f);
     } else {

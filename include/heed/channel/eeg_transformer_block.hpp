@@ -29,10 +29,7 @@ struct EegTransformerBlock {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("ln1.", ln1, f);
-    visit_part("", attention, f);
-    visit_part("ln2.", ln2, f);
-    visit_part("", mlp, f);
+    visit_parts(f, "ln1.", ln1, "", attention, "ln2.", ln2, "", mlp);
   }
 
   template <Operand X>

@@ -39,9 +39,7 @@ struct Emsa {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v);
     visit_part("sr.", sr, f, heed::optional);
     visit_part("sr_ln.", sr_ln, f, heed::optional);
     visit_part("mix.", mix, f, heed::optional);

@@ -45,11 +45,7 @@ struct ExternalAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("conv1.", conv1, f);
-    visit_part("mk.", mk, f);
-    visit_part("mv.", mv, f);
-    visit_part("conv2.", conv2, f);
-    visit_part("bn.", bn, f);
+    visit_parts(f, "conv1.", conv1, "mk.", mk, "mv.", mv, "conv2.", conv2, "bn.", bn);
   }
 
   template <Operand X>

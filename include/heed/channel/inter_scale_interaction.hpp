@@ -31,11 +31,7 @@ struct InterScaleInteraction {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("in.", in, f);
-    visit_part("local.", local, f);
-    visit_part("dilated.", dilated, f);
-    visit_part("mix.", mix, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "in.", in, "local.", local, "dilated.", dilated, "mix.", mix, "out.", out);
   }
 
   template <Operand E, Operand X>

@@ -24,9 +24,7 @@ struct Mafi {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("lidar.", lidar, f);
-    visit_part("image.", image, f);
-    visit_part("fuse.", fuse, f);
+    visit_parts(f, "lidar.", lidar, "image.", image, "fuse.", fuse);
     visit_part("gate.", shared_gate, f, heed::optional);
     visit_part("gate_lidar.", gate_lidar, f, heed::optional);
     visit_part("gate_image.", gate_image, f, heed::optional);

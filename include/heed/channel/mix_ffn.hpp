@@ -24,10 +24,7 @@ struct MixFfn {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("fc1.", fc1, f);
-    visit_part("dw.", dw, f);
-    visit_part("ln.", ln, f);
-    visit_part("fc2.", fc2, f);
+    visit_parts(f, "fc1.", fc1, "dw.", dw, "ln.", ln, "fc2.", fc2);
   }
 
   template <Device D, Operand X>

@@ -29,10 +29,7 @@ struct MultiHeadExternalAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("in.", in, f);
-    visit_part("mk.", mk, f);
-    visit_part("mv.", mv, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "in.", in, "mk.", mk, "mv.", mv, "out.", out);
   }
 
   template <Operand X>

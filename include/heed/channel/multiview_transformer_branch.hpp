@@ -37,10 +37,7 @@ struct MultiviewTransformerBranch {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("", attention, f);
-      visit_part("ln1.", ln1, f);
-      visit_part("", mlp, f);
-      visit_part("ln2.", ln2, f);
+      visit_parts(f, "", attention, "ln1.", ln1, "", mlp, "ln2.", ln2);
     }
     template <Device D, Operand X>
     auto operator()(const D& device, Index heads, const X& x) const {
@@ -69,9 +66,7 @@ struct MultiviewTransformerBranch {
   template <class F>
   void for_each_parameter(F&& f) {
     for (std::size_t i = 0; i < layer.size(); ++i) visit_part("layer" + std::to_string(i) + ".", layer[i], f);
-    visit_part("head.fc1.", head_fc1, f);
-    visit_part("head.ln.", head_ln, f);
-    visit_part("head.fc2.", head_fc2, f);
+    visit_parts(f, "head.fc1.", head_fc1, "head.ln.", head_ln, "head.fc2.", head_fc2);
   }
 
   template <Operand X>

@@ -43,8 +43,7 @@ struct NonLocal {
       visit_part("q.", q, f, heed::optional);
       visit_part("k.", k, f, heed::optional);
     } else {
-      visit_part("q.", q, f);
-      visit_part("k.", k, f);
+      visit_parts(f, "q.", q, "k.", k);
     }
     visit_part("v.", v, f);
     f("concat.weight", concat_weight, heed::optional);

@@ -55,9 +55,7 @@ struct OutlookAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("v.", v, f);
-    visit_part("attn.", attn, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "v.", v, "attn.", attn, "out.", out);
   }
 
   template <Operand X>

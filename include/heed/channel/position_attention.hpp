@@ -23,9 +23,7 @@ struct PositionAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v);
     f("gamma", gamma);
   }
 

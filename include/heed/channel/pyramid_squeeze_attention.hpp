@@ -33,8 +33,7 @@ struct PyramidSqueezeAttention {
     f("conv1.weight", conv[1].weight);
     f("conv2.weight", conv[2].weight);
     f("conv3.weight", conv[3].weight);
-    visit_part("fc1.", fc1, f);
-    visit_part("fc2.", fc2, f);
+    visit_parts(f, "fc1.", fc1, "fc2.", fc2);
   }
 
   template <Operand X>

@@ -51,8 +51,7 @@ struct Scse {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("cse.fc1.", fc1, f);
-    visit_part("cse.fc2.", fc2, f);
+    visit_parts(f, "cse.fc1.", fc1, "cse.fc2.", fc2);
     f("sse.weight", sse_weight);
     f("sse.bias", sse_bias);
   }

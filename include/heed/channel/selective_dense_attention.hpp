@@ -70,8 +70,7 @@ struct SelectiveDenseAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("channel.fc.", channel_fc, f);
-    visit_part("channel.bn.", channel_bn, f);
+    visit_parts(f, "channel.fc.", channel_fc, "channel.bn.", channel_bn);
     for (std::size_t i = 0; i < channel_head.size(); ++i)
       visit_part("channel.head" + std::to_string(i) + ".", channel_head[i], f);
     for (std::size_t i = 0; i < spatial_conv.size(); ++i)

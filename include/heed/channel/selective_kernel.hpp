@@ -49,8 +49,7 @@ struct SelectiveKernel {
       f("conv" + std::to_string(i) + ".weight", branches[i].conv.weight);
       visit_part("bn" + std::to_string(i) + ".", branches[i].bn, f);
     }
-    visit_part("fc.", fc, f);
-    visit_part("fc_bn.", fc_bn, f);
+    visit_parts(f, "fc.", fc, "fc_bn.", fc_bn);
     for (std::size_t i = 0; i < branches.size(); ++i) visit_part("head" + std::to_string(i) + ".", branches[i].head, f);
   }
 

@@ -27,12 +27,7 @@ struct SelfAttentionFusion {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("fc1.", fc1, f);
-      visit_part("bn1.", bn1, f);
-      visit_part("dw.", dw, f);
-      visit_part("bn2.", bn2, f);
-      visit_part("fc2.", fc2, f);
-      visit_part("bn3.", bn3, f);
+      visit_parts(f, "fc1.", fc1, "bn1.", bn1, "dw.", dw, "bn2.", bn2, "fc2.", fc2, "bn3.", bn3);
     }
     template <Device D, Operand X>
     auto operator()(const D& device, const X& x) const {
@@ -50,13 +45,7 @@ struct SelfAttentionFusion {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("in.", in, f);
-    visit_part("ln_in.", ln_in, f);
-    visit_part("ln1.", ln1, f);
-    visit_part("attn.", attn, f);
-    visit_part("ln2.", ln2, f);
-    visit_part("ffn.", ffn, f);
-    visit_part("ln_out.", ln_out, f);
+    visit_parts(f, "in.", in, "ln_in.", ln_in, "ln1.", ln1, "attn.", attn, "ln2.", ln2, "ffn.", ffn, "ln_out.", ln_out);
   }
 
   template <Operand X1, Operand X2>

@@ -32,10 +32,7 @@ struct SemanticGuidance {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("conv1.", conv1, f);
-      visit_part("bn1.", bn1, f);
-      visit_part("conv2.", conv2, f);
-      visit_part("bn2.", bn2, f);
+      visit_parts(f, "conv1.", conv1, "bn1.", bn1, "conv2.", conv2, "bn2.", bn2);
     }
     template <Device D, Operand X>
     auto operator()(const D& device, const X& x) const {
@@ -51,8 +48,7 @@ struct SemanticGuidance {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("", convs, f);
-      visit_part("up.", up, f);
+      visit_parts(f, "", convs, "up.", up);
     }
     template <Device D, Operand X>
     auto operator()(const D& device, const X& x) const {
@@ -71,10 +67,7 @@ struct SemanticGuidance {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("enc1.", enc1, f);
-    visit_part("enc2.", enc2, f);
-    visit_part("dec2.", dec2, f);
-    visit_part("dec1.", dec1, f);
+    visit_parts(f, "enc1.", enc1, "enc2.", enc2, "dec2.", dec2, "dec1.", dec1);
   }
 
   template <Operand X>

@@ -28,9 +28,7 @@ struct SeparableSelfAttention {
   void for_each_parameter(F&& f) {
     f("q.weight", q_weight);
     f("q.bias", q_bias, heed::optional);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "k.", k, "v.", v, "out.", out);
   }
 
   template <Operand X>

@@ -34,11 +34,7 @@ struct SkipCrossAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("ln1.", ln1, f);
-    visit_part("out.", out, f);
-    visit_part("out_ln.", out_ln, f);
-    visit_part("ln2.", ln2, f);
-    visit_part("mlp.", mlp, f);
+    visit_parts(f, "ln1.", ln1, "out.", out, "out_ln.", out_ln, "ln2.", ln2, "mlp.", mlp);
   }
 
   template <Operand X1, Operand X2>

@@ -34,10 +34,7 @@ struct SpatialReductionAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out);
     visit_part("sr.", sr, f, heed::optional);
     visit_part("sr_ln.", sr_ln, f, heed::optional);
     f("pos_row", pos_row, heed::optional);

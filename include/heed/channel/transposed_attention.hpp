@@ -31,12 +31,7 @@ struct TransposedAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("q_dw.", q_dw, f);
-    visit_part("k_dw.", k_dw, f);
-    visit_part("v_dw.", v_dw, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "q_dw.", q_dw, "k_dw.", k_dw, "v_dw.", v_dw);
     f("temperature", temperature);
     visit_part("out.", out, f);
   }

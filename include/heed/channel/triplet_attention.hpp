@@ -47,8 +47,7 @@ struct TripletAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("cw.", cw, f);
-    visit_part("hc.", hc, f);
+    visit_parts(f, "cw.", cw, "hc.", hc);
     if (options.no_spatial) {
       visit_part("hw.", hw, f, heed::optional);
     } else {

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <concepts>
+#include <cstdint>
 #include <exception>
 #include <mutex>
 #include <utility>
@@ -17,14 +18,29 @@ namespace heed::inline HEED_ISA {
 class DeviceRef {
  public:
   DeviceRef() = default;
-  DeviceRef(const Eigen::DefaultDevice&) {}                                  // NOLINT: implicit
+  DeviceRef(const Eigen::DefaultDevice&) {}                                    // NOLINT: implicit
   DeviceRef(const Eigen::ThreadPoolDevice& device) : thread_pool_(&device) {}  // NOLINT: implicit
 
   /// Null: the calling thread.
   const Eigen::ThreadPoolDevice* thread_pool() const { return thread_pool_; }
 
+  /// The same device, whose user calls tick() between the units of its work, on the calling thread: for what must be
+  /// looked after during a long call, such as messages under way. `tick` must outlive it.
+  template <class Tick>
+  DeviceRef ticking(const Tick& tick) const {
+    DeviceRef result = *this;
+    result.tick_ = &tick;
+    result.call_tick_ = [](const void* callable) { (*static_cast<const Tick*>(callable))(); };
+    return result;
+  }
+  void tick() const {
+    if (call_tick_) call_tick_(tick_);
+  }
+
  private:
   const Eigen::ThreadPoolDevice* thread_pool_ = nullptr;
+  const void* tick_ = nullptr;
+  void (*call_tick_)(const void* tick) = nullptr;
 };
 
 /// Eigen::DefaultDevice (the calling thread), Eigen::ThreadPoolDevice (the calling thread and the pool's), or a
@@ -35,28 +51,72 @@ concept Device =
 
 namespace detail {
 
-// Work shared by the threads of one parallel_for. It lives on the caller's stack: the caller waits until every task
-// that it has scheduled is done with it, and a task captures one pointer, which std::function keeps without allocating.
-struct SharedWork {
-  std::atomic<Index> next{0};
+// Work shared by the threads of one parallel_for. The caller waits for the helpers that have begun, not for those that
+// the pool has yet to wake: they may come when the call is long over, so the object is never freed but taken from a
+// list and put back, and a helper joins only the generation that it was scheduled for.
+class SharedWork {
+ public:
   Index count = 0;
   void* body = nullptr;
   void (*run)(void* body, Index unit) = nullptr;
-  Eigen::Barrier helpers;
-  std::mutex error_mutex;
-  std::exception_ptr error;
 
-  explicit SharedWork(unsigned helper_count) : helpers(helper_count) {}
+  static SharedWork& take() {
+    const std::lock_guard lock(list_mutex_);
+    SharedWork* const work = list_ ? list_ : new SharedWork;
+    list_ = work->next_in_list_;
+    return *work;
+  }
 
-  void drain() {
+  std::uint64_t generation() const { return state_.load(std::memory_order_relaxed) / kGeneration; }
+
+  void help(std::uint64_t generation) {
+    std::uint64_t state = state_.load(std::memory_order_relaxed);
+    do {
+      if (state / kGeneration != generation) return;
+    } while (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acquire, std::memory_order_relaxed));
+    drain();
+    if (state_.fetch_sub(1, std::memory_order_release) % kGeneration == 1) state_.notify_one();
+  }
+
+  /// The caller's share of the work; then nobody joins any more. Gives the object back and rethrows what a unit threw.
+  void finish(const DeviceRef& device) {
+    drain(device);
+    std::uint64_t state = generation() * kGeneration;
+    while (!state_.compare_exchange_weak(state, state + kGeneration, std::memory_order_acquire)) {
+      if (state % kGeneration == 0) continue;
+      state_.wait(state);
+      state = generation() * kGeneration;
+    }
+    next_.store(0, std::memory_order_relaxed);
+    const std::exception_ptr error = std::exchange(error_, nullptr);
+    {
+      const std::lock_guard lock(list_mutex_);
+      next_in_list_ = std::exchange(list_, this);
+    }
+    if (error) std::rethrow_exception(error);
+  }
+
+ private:
+  static constexpr std::uint64_t kGeneration = 1 << 16;  // below it, the helpers at work
+
+  void drain(const DeviceRef& device = {}) {
     try {
-      for (Index unit; (unit = next.fetch_add(1, std::memory_order_relaxed)) < count;) run(body, unit);
+      for (Index unit; (unit = next_.fetch_add(1, std::memory_order_relaxed)) < count; device.tick()) run(body, unit);
     } catch (...) {
-      next.store(count, std::memory_order_relaxed);
-      const std::lock_guard lock(error_mutex);
-      if (!error) error = std::current_exception();
+      next_.store(count, std::memory_order_relaxed);
+      const std::lock_guard lock(error_mutex_);
+      if (!error_) error_ = std::current_exception();
     }
   }
+
+  inline static constinit std::mutex list_mutex_;
+  inline static constinit SharedWork* list_ = nullptr;
+
+  std::atomic<std::uint64_t> state_{0};
+  std::atomic<Index> next_{0};
+  std::mutex error_mutex_;
+  std::exception_ptr error_;
+  SharedWork* next_in_list_ = nullptr;
 };
 
 }  // namespace detail
@@ -79,23 +139,23 @@ template <class Body>
 void parallel_for(const DeviceRef& device, Index count, Body&& body) {
   const Eigen::ThreadPoolDevice* pool = device.thread_pool();
   const Index threads = pool ? std::min<Index>(pool->numThreads(), count) : 1;
-  if (threads <= 1 || pool->currentThreadId() >= 0) {
-    for (Index unit = 0; unit < count; ++unit) body(unit);
+  const bool within_pool = pool && pool->currentThreadId() >= 0;
+  if (threads <= 1 || within_pool) {
+    for (Index unit = 0; unit < count; ++unit) {
+      body(unit);
+      if (!within_pool) device.tick();
+    }
     return;
   }
   using Callable = std::remove_reference_t<Body>;
-  detail::SharedWork work(unsigned(threads - 1));
+  detail::SharedWork& work = detail::SharedWork::take();
   work.count = count;
   work.body = const_cast<void*>(static_cast<const void*>(&body));
   work.run = [](void* callable, Index unit) { (*static_cast<Callable*>(callable))(unit); };
-  for (Index helper = 1; helper < threads; ++helper)
-    pool->getPool()->Schedule([shared = &work] {
-      shared->drain();
-      shared->helpers.Notify();
-    });
-  work.drain();
-  work.helpers.Wait();
-  if (work.error) std::rethrow_exception(work.error);
+  // Two words, which std::function keeps without allocating.
+  const auto help = [work = &work, generation = work.generation()] { work->help(generation); };
+  for (Index helper = 1; helper < threads; ++helper) pool->getPool()->Schedule(help);
+  work.finish(device);
 }
 template <class Body>
 void parallel_for(const Eigen::ThreadPoolDevice& device, Index count, Body&& body) {

@@ -99,6 +99,13 @@ void visit_part(std::string_view prefix, Part& part, F&& f) {
   part.for_each_parameter(behind_prefix);
 }
 
+/// The same of several parts, in order: visit_parts(f, "q.", q, "k.", k).
+template <class F, HasParameters Part, class... Rest>
+void visit_parts(F&& f, std::string_view prefix, Part& part, Rest&&... rest) {
+  visit_part(prefix, part, f);
+  if constexpr (sizeof...(Rest) > 0) visit_parts(f, rest...);
+}
+
 /// The parameters of a part that may be absent as a whole: all of them become optional.
 template <HasParameters Part, class F>
 void visit_part(std::string_view prefix, Part& part, F&& f, OptionalTag tag) {

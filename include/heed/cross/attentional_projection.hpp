@@ -35,9 +35,7 @@ struct AttentionalProjection {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("fc1.", fc1, f);
-      visit_part("fc2.", fc2, f);
-      visit_part("fc3.", fc3, f);
+      visit_parts(f, "fc1.", fc1, "fc2.", fc2, "fc3.", fc3);
     }
     template <class D, Operand X>
     auto operator()(const D& device, const X& x) const {
@@ -53,16 +51,8 @@ struct AttentionalProjection {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
-    visit_part("proj.", proj, f);
-    visit_part("norm1.", norm1, f);
-    visit_part("norm2.", norm2, f);
-    visit_part("norm3.", norm3, f);
-    visit_part("mlp_norm.", mlp_norm, f);
-    visit_part("mlp.", mlp, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out, "proj.", proj, "norm1.", norm1, "norm2.", norm2);
+    visit_parts(f, "norm3.", norm3, "mlp_norm.", mlp_norm, "mlp.", mlp);
   }
 
   template <Operand X>

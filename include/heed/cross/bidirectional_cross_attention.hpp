@@ -33,9 +33,7 @@ struct BidirectionalCrossAttention {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("r.", r, f);
-      visit_part("v.", v, f);
-      visit_part("out.", out, f);
+      visit_parts(f, "r.", r, "v.", v, "out.", out);
     }
   };
 
@@ -44,8 +42,7 @@ struct BidirectionalCrossAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("latent.", latent, f);
-    visit_part("token.", token, f);
+    visit_parts(f, "latent.", latent, "token.", token);
   }
 
   template <Operand Z, Operand X>

@@ -64,11 +64,7 @@ struct BidirectionalCrossModalMatching {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("text.", text, f);
-    visit_part("image.", image, f);
-    visit_part("match.", match, f);
-    visit_part("gate.", gate, f);
-    visit_part("norm.", norm, f);
+    visit_parts(f, "text.", text, "image.", image, "match.", match, "gate.", gate, "norm.", norm);
     f("head_scale", head_scale);
   }
 

@@ -41,11 +41,7 @@ struct CoAttention {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("q.", q, f);
-      visit_part("k.", k, f);
-      visit_part("v.", v, f);
-      visit_part("out.", out, f);
-      visit_part("norm.", norm, f);
+      visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out, "norm.", norm);
     }
   };
 
@@ -54,8 +50,7 @@ struct CoAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("visual.", visual, f);
-    visit_part("text.", text, f);
+    visit_parts(f, "visual.", visual, "text.", text);
   }
 
   template <Operand V, Operand X>

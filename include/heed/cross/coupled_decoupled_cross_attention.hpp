@@ -54,9 +54,7 @@ struct CoupledDecoupledCrossAttention {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("k.", k, f);
-      visit_part("v.", v, f);
-      visit_part("k_norm.", k_norm, f);
+      visit_parts(f, "k.", k, "v.", v, "k_norm.", k_norm);
     }
   };
 
@@ -67,12 +65,7 @@ struct CoupledDecoupledCrossAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("out.", out, f);
-    visit_part("q_norm.", q_norm, f);
-    visit_part("text.", text, f);
-    visit_part("image.", image, f);
-    visit_part("audio.", audio, f);
+    visit_parts(f, "q.", q, "out.", out, "q_norm.", q_norm, "text.", text, "image.", image, "audio.", audio);
   }
 
   template <Operand X, Operand Y, Operand I, Operand A, Operand M>

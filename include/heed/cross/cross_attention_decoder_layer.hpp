@@ -32,12 +32,7 @@ struct CrossAttentionDecoderLayer {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("self.", self, f);
-    visit_part("cross.", cross, f);
-    visit_part("norm1.", norm1, f);
-    visit_part("norm2.", norm2, f);
-    visit_part("norm3.", norm3, f);
-    visit_part("ffn.", ffn, f);
+    visit_parts(f, "self.", self, "cross.", cross, "norm1.", norm1, "norm2.", norm2, "norm3.", norm3, "ffn.", ffn);
   }
 
   template <Operand X, Operand Y>

@@ -30,10 +30,7 @@ struct DecoupledCrossAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("text.", text, f);
-    visit_part("image.", image, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "q.", q, "text.", text, "image.", image, "out.", out);
   }
 
   template <Operand X, Operand Y, Operand Z>

@@ -45,10 +45,7 @@ struct DifferentialAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out);
     f("lambda_q1", lambda_q1);
     f("lambda_k1", lambda_k1);
     f("lambda_q2", lambda_q2);

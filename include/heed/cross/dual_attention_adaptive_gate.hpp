@@ -31,10 +31,7 @@ struct DualAttentionAdaptiveGate {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("timbre.", timbre, f);
-    visit_part("style.", style, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "q.", q, "timbre.", timbre, "style.", style, "out.", out);
     f("gate", gate);
   }
 

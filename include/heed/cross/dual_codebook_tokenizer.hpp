@@ -46,9 +46,7 @@ struct DualCodebookTokenizer {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("pre_pixel.", pre_pixel, f);
-    visit_part("pre_semantic.", pre_semantic, f);
-    visit_part("post_semantic.", post_semantic, f);
+    visit_parts(f, "pre_pixel.", pre_pixel, "pre_semantic.", pre_semantic, "post_semantic.", post_semantic);
     f("pixel_codebook", quantize_pixel.codebook);
     f("semantic_codebook", quantize_semantic.codebook);
   }

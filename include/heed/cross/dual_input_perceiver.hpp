@@ -33,9 +33,7 @@ struct DualInputPerceiver {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("", attention, f);
-      visit_part("ffn.", ffn, f);
-      visit_part("norm.", norm, f);
+      visit_parts(f, "", attention, "ffn.", ffn, "norm.", norm);
     }
   };
 
@@ -44,9 +42,7 @@ struct DualInputPerceiver {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("rule.", rule, f);
-    visit_part("stim.", stim, f);
-    visit_part("latent.", latent, f);
+    visit_parts(f, "rule.", rule, "stim.", stim, "latent.", latent);
   }
 
   template <Operand X, Operand Y>

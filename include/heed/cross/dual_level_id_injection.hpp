@@ -41,10 +41,7 @@ struct DualLevelIdInjection {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("norm.", norm, f);
-      visit_part("q.", q, f);
-      visit_part("", source, f);
-      visit_part("out.", out, f);
+      visit_parts(f, "norm.", norm, "q.", q, "", source, "out.", out);
     }
   };
 
@@ -54,10 +51,7 @@ struct DualLevelIdInjection {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("global_mlp.", global_mlp, f);
-    visit_part("local_mlp.", local_mlp, f);
-    visit_part("id.", id, f);
-    visit_part("text.", text, f);
+    visit_parts(f, "global_mlp.", global_mlp, "local_mlp.", local_mlp, "id.", id, "text.", text);
   }
 
   template <Operand X, Operand Y, Operand C, Operand P, TensorLike I>

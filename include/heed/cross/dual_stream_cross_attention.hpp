@@ -33,10 +33,7 @@ struct DualStreamCrossAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("cross.", cross, f);
-    visit_part("norm_cross.", norm_cross, f);
-    visit_part("mlp.", mlp, f);
-    visit_part("norm_mlp.", norm_mlp, f);
+    visit_parts(f, "cross.", cross, "norm_cross.", norm_cross, "mlp.", mlp, "norm_mlp.", norm_mlp);
   }
 
   template <Operand X, Operand Y>

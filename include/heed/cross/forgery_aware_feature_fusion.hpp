@@ -38,11 +38,7 @@ struct ForgeryAwareFeatureFusion {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("bias_mlp.", bias_mlp, f);
-    visit_part("", attention, f);
-    visit_part("ffn.", ffn, f);
-    visit_part("norm1.", norm1, f);
-    visit_part("norm2.", norm2, f);
+    visit_parts(f, "bias_mlp.", bias_mlp, "", attention, "ffn.", ffn, "norm1.", norm1, "norm2.", norm2);
   }
 
   template <Operand X, Operand Y, Operand M>

@@ -33,11 +33,8 @@ struct GatedCrossModalFusionBlock {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("interaction.", interaction, f);
-    visit_part("visual_project.", visual_project, f);
-    visit_part("project_mm.", project_mm, f);
-    visit_part("res_gate.", res_gate, f);
-    visit_part("text_gate.", text_gate, f);
+    visit_parts(f, "interaction.", interaction, "visual_project.", visual_project, "project_mm.", project_mm);
+    visit_parts(f, "res_gate.", res_gate, "text_gate.", text_gate);
   }
 
   template <Operand X, Operand Y, TensorLike M>

@@ -34,11 +34,7 @@ struct GlobalLocalMatching {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("cls.", cls, f);
-    visit_part("norm.", norm, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "cls.", cls, "norm.", norm);
   }
 
   template <Operand EC, Operand ET, Operand MC, Operand MT>

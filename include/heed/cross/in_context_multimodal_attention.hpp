@@ -44,12 +44,7 @@ struct InContextMultimodalAttention {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("q.", q, f);
-      visit_part("k.", k, f);
-      visit_part("v.", v, f);
-      visit_part("out.", out, f);
-      visit_part("q_norm.", q_norm, f);
-      visit_part("k_norm.", k_norm, f);
+      visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out, "q_norm.", q_norm, "k_norm.", k_norm);
     }
   };
   template <class Out>
@@ -62,8 +57,7 @@ struct InContextMultimodalAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("image.", image, f);
-    visit_part("text.", text, f);
+    visit_parts(f, "image.", image, "text.", text);
   }
 
   template <Operand X, Operand Y, TensorLike P, Operand B, Operand R>

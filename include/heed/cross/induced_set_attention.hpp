@@ -27,8 +27,7 @@ struct InducedSetAttention {
   template <class F>
   void for_each_parameter(F&& f) {
     f("inducing", inducing);
-    visit_part("block0.", block0, f);
-    visit_part("block1.", block1, f);
+    visit_parts(f, "block0.", block0, "block1.", block1);
   }
 
   template <Operand X>

@@ -43,10 +43,7 @@ struct InteractionTwoStreamEncoder {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("", attention, f);
-      visit_part("norm1.", norm1, f);
-      visit_part("norm2.", norm2, f);
-      visit_part("ffn.", ffn, f);
+      visit_parts(f, "", attention, "norm1.", norm1, "norm2.", norm2, "ffn.", ffn);
     }
   };
   template <class Image, class Text>

@@ -51,13 +51,8 @@ struct ItemLocalGatedFusion {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("position.", position, f);
-    visit_part("attn_norm.", attn_norm, f);
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("ffn_norm.", ffn_norm, f);
-    visit_part("ffn.", ffn, f);
+    visit_parts(f, "position.", position, "attn_norm.", attn_norm, "q.", q, "k.", k, "v.", v);
+    visit_parts(f, "ffn_norm.", ffn_norm, "ffn.", ffn);
     f("gate.weight", gate);
   }
 

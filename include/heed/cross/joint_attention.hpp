@@ -16,12 +16,9 @@ struct JointStream {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v);
     visit_part("out.", out, f, heed::optional);
-    visit_part("q_norm.", q_norm, f);
-    visit_part("k_norm.", k_norm, f);
+    visit_parts(f, "q_norm.", q_norm, "k_norm.", k_norm);
   }
 };
 
@@ -78,8 +75,7 @@ struct JointAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("context.", context, f);
-    visit_part("x.", x, f);
+    visit_parts(f, "context.", context, "x.", x);
   }
 
   template <Operand Z, Operand X>

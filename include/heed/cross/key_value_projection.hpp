@@ -15,8 +15,7 @@ struct KeyValueProjection {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
+    visit_parts(f, "k.", k, "v.", v);
   }
 
   /// join(softmax(q k(source)^T / sqrt(D)) v(source)) of projected queries (B, N, C) and a source (B, M, Cs), M from 0.

@@ -30,9 +30,7 @@ struct LatentChainCrossAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("rule.", rule, f);
-    visit_part("stim.", stim, f);
-    visit_part("norm.", norm, f);
+    visit_parts(f, "rule.", rule, "stim.", stim, "norm.", norm);
   }
 
   template <Operand X, Operand Y>

@@ -37,12 +37,7 @@ struct LatentCrossAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("norm.", norm, f);
-    visit_part("norm_context.", norm_context, f);
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "norm.", norm, "norm_context.", norm_context, "q.", q, "k.", k, "v.", v, "out.", out);
   }
 
   template <Operand Z, Operand X>

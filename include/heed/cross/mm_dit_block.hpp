@@ -63,11 +63,9 @@ struct MmDitBlock {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("", attention, f);
-    visit_part("context.mod.", context.mod, f);
+    visit_parts(f, "", attention, "context.mod.", context.mod);
     visit_part("context.mlp.", context.mlp, f, heed::optional);
-    visit_part("x.mod.", x.mod, f);
-    visit_part("x.mlp.", x.mlp, f);
+    visit_parts(f, "x.mod.", x.mod, "x.mlp.", x.mlp);
   }
 
   template <Operand Z, Operand X, Operand C>

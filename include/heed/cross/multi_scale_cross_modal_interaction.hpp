@@ -45,9 +45,7 @@ struct MultiScaleCrossModalInteraction {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("q.", q, f);
-      visit_part("q2.", q2, f);
-      visit_part("k.", k, f);
+      visit_parts(f, "q.", q, "q2.", q2, "k.", k);
     }
   };
   template <class Visual, class Text>
@@ -64,10 +62,7 @@ struct MultiScaleCrossModalInteraction {
   void for_each_parameter(F&& f) {
     for (std::size_t i = 0; i < 3; ++i) visit_part("visual" + std::to_string(kVisualWindows[i]) + ".", visual[i], f);
     for (std::size_t i = 0; i < 3; ++i) visit_part("text" + std::to_string(kTextWindows[i]) + ".", text[i], f);
-    visit_part("v.", v, f);
-    visit_part("v_visual.", v_visual, f);
-    visit_part("out.", out, f);
-    visit_part("out_text.", out_text, f);
+    visit_parts(f, "v.", v, "v_visual.", v_visual, "out.", out, "out_text.", out_text);
     f("visual_mix", visual_mix);
     f("text_mix", text_mix);
   }

@@ -33,12 +33,7 @@ struct MultiheadAttentionBlock {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
-    visit_part("norm0.", norm0, f);
-    visit_part("norm1.", norm1, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out, "norm0.", norm0, "norm1.", norm1);
   }
 
   template <Operand Q, Operand K>

@@ -40,8 +40,7 @@ struct PerceiverResampler {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("", attention, f);
-      visit_part("ffn_norm.", ffn_norm, f);
+      visit_parts(f, "", attention, "ffn_norm.", ffn_norm);
       f("ffn.fc1.weight", ffn.fc1.weight);
       f("ffn.fc2.weight", ffn.fc2.weight);
     }

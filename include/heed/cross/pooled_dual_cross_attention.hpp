@@ -32,8 +32,7 @@ struct PooledDualCrossAttention {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("q.", q, f);
-      visit_part("", source, f);
+      visit_parts(f, "q.", q, "", source);
       f("gate", gate);
     }
   };
@@ -43,8 +42,7 @@ struct PooledDualCrossAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("v2v.", v2v, f);
-    visit_part("t2v.", t2v, f);
+    visit_parts(f, "v2v.", v2v, "t2v.", t2v);
   }
 
   template <Operand X, Operand V>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "heed/attention/heads.hpp"
+#include "heed/block/elementwise.hpp"
 #include "heed/block/l2_normalize.hpp"
 #include "heed/block/linear.hpp"
 #include "heed/cross/query_key_norm.hpp"
@@ -35,12 +36,7 @@ struct QkNormAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
-    visit_part("q_norm.", q_norm, f);
-    visit_part("k_norm.", k_norm, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out, "q_norm.", q_norm, "k_norm.", k_norm);
     f("scale", scale, heed::optional);
   }
 
@@ -60,8 +56,8 @@ struct QkNormAttention {
       return out(device, attend_heads(device, softmax_attention(), heads, queries, keys, values));
     if (options.norm == QueryKeyNorm::kL2) {
       const double eps = options.eps.value_or(1e-12);
-      const auto unit_q = l2_normalize(device, split_heads(queries, heads), eps);
-      const auto unit_k = l2_normalize(device, split_heads(keys, heads), eps);
+      const auto unit_q = l2_normalize(device, split_heads(queries, heads), {.eps = eps});
+      const auto unit_k = l2_normalize(device, split_heads(keys, heads), {.eps = eps});
       const auto scaled = multiply(device, unit_q, view(scale).split(0, 1).split(1, 1));  // (H or 1, 1, 1)
       const auto attend = softmax_attention({.scale = 1});
       return out(device, attend_heads(device, attend, scaled, unit_k, split_heads(values, heads)));

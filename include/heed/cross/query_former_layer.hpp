@@ -46,11 +46,7 @@ struct QueryFormerLayer {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("q.", q, f);
-      visit_part("k.", k, f);
-      visit_part("v.", v, f);
-      visit_part("out.", out, f);
-      visit_part("norm.", norm, f);
+      visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out, "norm.", norm);
     }
   };
   struct FeedForward {
@@ -59,8 +55,7 @@ struct QueryFormerLayer {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("", mlp, f);
-      visit_part("norm.", norm, f);
+      visit_parts(f, "", mlp, "norm.", norm);
     }
   };
 
@@ -76,8 +71,7 @@ struct QueryFormerLayer {
     } else {
       visit_part("cross.", cross, f, heed::optional);
     }
-    visit_part("ffn_query.", ffn_query, f);
-    visit_part("ffn_text.", ffn_text, f);
+    visit_parts(f, "ffn_query.", ffn_query, "ffn_text.", ffn_text);
   }
 
   template <Operand Q, Operand X, Operand V>

@@ -30,8 +30,7 @@ struct ResamplerAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("norm_x.", norm_x, f);
-    visit_part("norm_latents.", norm_latents, f);
+    visit_parts(f, "norm_x.", norm_x, "norm_latents.", norm_latents);
     f("q.weight", q.weight);
     f("k.weight", k.weight);
     f("v.weight", v.weight);

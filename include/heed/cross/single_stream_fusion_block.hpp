@@ -35,11 +35,7 @@ struct SingleStreamFusionBlock {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("embed.", embed, f);
-    visit_part("", attention, f);
-    visit_part("norm0.", norm0, f);
-    visit_part("norm1.", norm1, f);
-    visit_part("mlp.", mlp, f);
+    visit_parts(f, "embed.", embed, "", attention, "norm0.", norm0, "norm1.", norm1, "mlp.", mlp);
   }
 
   template <Operand X, Operand Y>

@@ -42,14 +42,8 @@ struct SlotAttention {
   template <class F>
   void for_each_parameter(F&& f) {
     f("slots", slots);
-    visit_part("norm_input.", norm_input, f);
-    visit_part("norm_slots.", norm_slots, f);
-    visit_part("norm_ff.", norm_ff, f);
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("mlp.", mlp, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "norm_input.", norm_input, "norm_slots.", norm_slots, "norm_ff.", norm_ff, "q.", q, "k.", k);
+    visit_parts(f, "v.", v, "mlp.", mlp, "out.", out);
   }
 
   template <Operand X>

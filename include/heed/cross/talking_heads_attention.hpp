@@ -29,12 +29,7 @@ struct TalkingHeadsAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("talk_logits.", talk_logits, f);
-    visit_part("talk_weights.", talk_weights, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "talk_logits.", talk_logits, "talk_weights.", talk_weights, "out.", out);
   }
 
   template <Operand X>

@@ -47,6 +47,10 @@ class Communicator {
     for (const Ticket ticket : tickets) finish(ticket);
   }
 
+  /// Moves transfers on that are under way, and returns at once. Where messages move only inside of the communicator's
+  /// calls, as those of MPI do, a long computation beside a transfer calls it now and then.
+  void progress() { move_on(); }
+
   /// Bytes in all messages that this rank has sent.
   std::uint64_t bytes_sent() const { return bytes_sent_; }
 
@@ -54,6 +58,7 @@ class Communicator {
   virtual Ticket start_send(const void* data, std::size_t bytes, int to, int tag) = 0;
   virtual Ticket start_receive(void* data, std::size_t bytes, int from, int tag) = 0;
   virtual void finish(Ticket ticket) = 0;
+  virtual void move_on() {}
 
   void check_peer(std::string_view where, int peer) const {
     require(peer >= 0 && peer < size_ && peer != rank_, where, "rank ", rank_, " of ", size_,
@@ -77,7 +82,9 @@ enum MessageTag : int {
   kGradient,
   kGradientHome,
   kHalo,
-  kSampled
+  kSampled,
+  kUses,
+  kFault
 };
 
 }  // namespace detail
@@ -118,6 +125,40 @@ inline void require_same(Communicator& comm, std::string_view where, std::span<c
     for (int rank = 1; rank < comm.size(); ++rank)
       require(of(rank)[fact] == of(0)[fact], where, "the ranks disagree on ", facts[fact].name, ": rank 0 has ",
               of(0)[fact], ", rank ", rank, " has ", of(rank)[fact]);
+}
+
+/// check(), which each rank may pass or throw heed::Error from: where some throw, every rank throws the error of the
+/// first of them. All ranks must call it; it sends 8 bytes to each of the others.
+template <class Check>
+void check_together(Communicator& comm, const Check& check) {
+  std::string text;
+  std::vector<std::int64_t> lengths(std::size_t(comm.size()), 0);
+  std::int64_t& own = lengths[std::size_t(comm.rank())];
+  try {
+    check();
+  } catch (const Error& error) {
+    text = error.what();
+    own = std::int64_t(text.size()) + 1;
+  }
+  std::vector<Communicator::Ticket> tickets;
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    if (rank == comm.rank()) continue;
+    tickets.push_back(comm.send(&own, sizeof own, rank, detail::kFault));
+    tickets.push_back(comm.receive(&lengths[std::size_t(rank)], sizeof own, rank, detail::kFault));
+  }
+  comm.wait(tickets);
+  const auto failed = std::find_if(lengths.begin(), lengths.end(), [](std::int64_t length) { return length > 0; });
+  if (failed == lengths.end()) return;
+  const int first = int(failed - lengths.begin());
+  tickets.clear();
+  if (first != comm.rank()) {
+    text.resize(std::size_t(*failed - 1));
+    tickets.push_back(comm.receive(text.data(), text.size(), first, detail::kFault));
+  }
+  for (int rank = 0; rank < comm.size() && first == comm.rank(); ++rank)
+    if (rank != first) tickets.push_back(comm.send(text.data(), text.size(), rank, detail::kFault));
+  comm.wait(tickets);
+  throw Error(text);
 }
 
 }  // namespace heed::inline HEED_ISA

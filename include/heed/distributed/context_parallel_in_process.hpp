@@ -40,9 +40,9 @@ void add_tokens(const Tensor<T, Rank>& part, const View<const std::int32_t, 1>& 
 /// recorded, and its backward runs the ranks again.
 ///
 /// Gradient: of q, k and v, by ContextParallelAttention::backward on each rank.
-template <TensorLike Q, TensorLike K, TensorLike V>
+template <TensorLike Q, TensorLike K, TensorLike V, VisibilityRule Rule = Everything>
 auto context_parallel_attention(const ContextParallelAttention& attend, const Q& q_whole, const K& k_whole,
-                                const V& v_whole) {
+                                const V& v_whole, const Rule& rule = {}) {
   using T = ScalarOf<Q>;
   const View<const T, 4> q = const_view(q_whole), k = const_view(k_whole), v = const_view(v_whole);
   const auto tokens = attend.tokens(q.size(2));
@@ -55,7 +55,7 @@ auto context_parallel_attention(const ContextParallelAttention& attend, const Q&
   run_in_process(int(attend.ranks()), [&](Communicator& comm) {
     const auto held = const_view(tokens).select(0, comm.rank());
     const auto [part, part_lse] = attend(comm, q.size(2), detail::take_tokens(q, held), detail::take_tokens(k, held),
-                                         detail::take_tokens(v, held));
+                                         detail::take_tokens(v, held), rule);
     detail::add_tokens(part, held, view(out));
     detail::add_tokens(part_lse, held, view(lse));
   });
@@ -63,16 +63,16 @@ auto context_parallel_attention(const ContextParallelAttention& attend, const Q&
 }
 
 /// Of variables.
-template <Operand Q, Operand K, Operand V>
+template <Operand Q, Operand K, Operand V, VisibilityRule Rule = Everything>
 requires AnyRecorded<Q, K, V>
 auto context_parallel_attention(const ContextParallelAttention& attend, const Q& q_operand, const K& k_operand,
-                                const V& v_operand) {
+                                const V& v_operand, const Rule& rule = {}) {
   auto& tape = tape_of("context_parallel_attention", q_operand, k_operand, v_operand);
   const auto q = tape.operand(q_operand);
   const auto k = tape.operand(k_operand);
   const auto v = tape.operand(v_operand);
   using T = typename decltype(q)::Scalar;
-  const auto computed = context_parallel_attention(attend, q.value(), k.value(), v.value());
+  const auto computed = context_parallel_attention(attend, q.value(), k.value(), v.value(), rule);
   const auto out = tape.template make<4>({q.size(0), q.size(1), q.size(2), v.size(3)});
   const auto lse = tape.template make<3>({q.size(0), q.size(1), q.size(2)});
   kernel::copy<kernel::Write::kAssign>(DeviceRef(), const_view(std::get<0>(computed)), tape.written(out));
@@ -87,7 +87,7 @@ auto context_parallel_attention(const ContextParallelAttention& attend, const Q&
       const auto take = [&](const auto& whole) { return detail::take_tokens(whole, held); };
       const auto [q_part, k_part, v_part] =
           attend.backward(comm, q.size(2), take(q.value()), take(k.value()), take(v.value()), take(out.value()),
-                          take(lse.value()), take(d_out), take(d_lse));
+                          take(lse.value()), take(d_out), take(d_lse), rule);
       detail::add_tokens(q_part, held, d_q);
       detail::add_tokens(k_part, held, d_k);
       detail::add_tokens(v_part, held, d_v);

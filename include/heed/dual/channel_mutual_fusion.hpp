@@ -27,10 +27,7 @@ struct ChannelMutualFusion {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("rgb.", rgb, f);
-    visit_part("depth.", depth, f);
-    visit_part("fc1.", fc1, f);
-    visit_part("fc2.", fc2, f);
+    visit_parts(f, "rgb.", rgb, "depth.", depth, "fc1.", fc1, "fc2.", fc2);
   }
 
   template <Operand R, Operand Z>

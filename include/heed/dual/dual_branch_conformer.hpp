@@ -73,12 +73,9 @@ struct DualBranchConformer {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("time.mix.", time_mix, f);
-    visit_part("time.mix_bn.", time_mix_bn, f);
+    visit_parts(f, "time.mix.", time_mix, "time.mix_bn.", time_mix_bn);
     f("time.conv.weight", time_conv.weight);
-    visit_part("time.conv_bn.", time_conv_bn, f);
-    visit_part("space.conv.", space_conv, f);
-    visit_part("space.fc.", space_fc, f);
+    visit_parts(f, "time.conv_bn.", time_conv_bn, "space.conv.", space_conv, "space.fc.", space_fc);
     f("pos_time", pos_time, heed::optional);
     f("pos_space", pos_space, heed::optional);
     for (std::size_t i = 0; i < time.size(); ++i) visit_part("time" + std::to_string(i) + ".", time[i], f);

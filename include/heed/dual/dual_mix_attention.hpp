@@ -41,9 +41,7 @@ struct DualMixAttention {
   void for_each_parameter(F&& f) {
     visit_part("", channel, f);
     f("spatial.weight", spatial.conv.weight);
-    visit_part("spatial_attn.", spatial_attn, f);
-    visit_part("channel_attn.", channel_attn, f);
-    visit_part("ln.", ln, f);
+    visit_parts(f, "spatial_attn.", spatial_attn, "channel_attn.", channel_attn, "ln.", ln);
   }
 
   template <Operand Z, Operand X, Operand P>

@@ -33,10 +33,7 @@ struct DualMixBlock {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("mix.", mix, f);
-    visit_part("mlp.", mlp, f);
-    visit_part("ln.", ln, f);
-    visit_part("back.", back, f);
+    visit_parts(f, "mix.", mix, "mlp.", mlp, "ln.", ln, "back.", back);
   }
 
   template <Operand Z, Operand X, Operand P>

@@ -32,14 +32,8 @@ struct DualTransformerBlock {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("ln1.", ln1, f);
-    visit_part("spatial.", spatial, f);
-    visit_part("ln2.", ln2, f);
-    visit_part("mlp1.", mlp1, f);
-    visit_part("ln3.", ln3, f);
-    visit_part("channel.", channel, f);
-    visit_part("ln4.", ln4, f);
-    visit_part("mlp2.", mlp2, f);
+    visit_parts(f, "ln1.", ln1, "spatial.", spatial, "ln2.", ln2, "mlp1.", mlp1, "ln3.", ln3, "channel.", channel);
+    visit_parts(f, "ln4.", ln4, "mlp2.", mlp2);
   }
 
   template <Operand X>

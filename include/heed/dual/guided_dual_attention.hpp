@@ -26,10 +26,7 @@ struct GuidedDualAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("position.", position, f);
-    visit_part("channel.", channel, f);
-    visit_part("sem.", sem, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "position.", position, "channel.", channel, "sem.", sem, "out.", out);
   }
 
   template <Operand X, Operand S>

@@ -27,9 +27,7 @@ struct PositionMutualFusion {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("rgb.", rgb, f);
-    visit_part("depth.", depth, f);
-    visit_part("score.", score, f);
+    visit_parts(f, "rgb.", rgb, "depth.", depth, "score.", score);
   }
 
   template <Operand R, Operand Z>

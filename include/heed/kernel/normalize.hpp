@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows brought to mean 0 and mean square 1, forwards and backwards.
+// Rows brought to mean 0 and mean square 1, or to length 1, forwards and backwards.
 #pragma once
 
 #include <cmath>
@@ -10,11 +10,15 @@ namespace heed::inline HEED_ISA {
 
 namespace kernel {
 
-/// What a row is shifted and scaled by: (x - mean) * scale.
+/// What a row is shifted and scaled by, (x - mean) * scale, and the factor of what its gradient loses along the result.
 template <Real T>
 struct RowScale {
-  T mean = 0, scale = 1;
+  T mean = 0, scale = 1, along = 1;
 };
+
+/// What a row is divided by: sqrt(variance + eps), about the mean; sqrt(mean square + eps); max(length, eps);
+/// sqrt(length squared + eps).
+enum class RowNorm { kDeviation, kMeanSquare, kLength, kSmoothLength };
 
 namespace detail {
 
@@ -38,11 +42,11 @@ HEED_INLINE T sum_lanes(Index width, F&& f) {
 
 }  // namespace detail
 
-/// 1 / sqrt(variance + eps) about the mean, or, if not `centred`, 1 / sqrt(mean square + eps) about 0. Two passes: the
-/// variance of numbers far from 0 keeps its accuracy.
-template <bool kCentred, Real T>
+/// The scale of a row under a norm. Two passes for kDeviation: the variance of numbers far from 0 keeps its accuracy.
+template <RowNorm kNorm, Real T>
 RowScale<T> row_scale(const T* x, Index width, T eps) {
   using simd::Batch;
+  constexpr bool kCentred = kNorm == RowNorm::kDeviation;
   RowScale<T> result;
   if constexpr (kCentred)
     result.mean =
@@ -55,7 +59,16 @@ RowScale<T> row_scale(const T* x, Index width, T eps) {
                              centred, Batch<T>(T(0)));
     return centred * centred;
   });
-  result.scale = T(1) / std::sqrt(squares / T(width) + eps);
+  if constexpr (kNorm == RowNorm::kLength) {
+    const T length = std::sqrt(squares);
+    result.scale = T(1) / std::max(length, eps);
+    result.along = length < eps ? T(0) : T(1);
+  } else if constexpr (kNorm == RowNorm::kSmoothLength) {
+    result.scale = T(1) / std::sqrt(squares + eps);
+  } else {
+    result.scale = T(1) / std::sqrt(squares / T(width) + eps);
+    result.along = T(1) / T(width);
+  }
   return result;
 }
 
@@ -71,10 +84,10 @@ HEED_NOINLINE void normalize_row(const T* x, Index width, RowScale<T> by, const 
   });
 }
 
-/// The gradients of a normalised row, added to d_x, d_weight and d_bias, each of which may be null. With y the row of
-/// mean 0 and mean square 1, and g = d_out * weight:
-///   d_x = scale * (g - mean(g) - y * mean(g * y)),  the mean of g only if centred,  d_weight = d_out * y.
-template <bool kCentred, Real T>
+/// The gradients of a normalised row, added to d_x, d_weight and d_bias, each of which may be null. With y the row
+/// (x - mean) * scale, and g = d_out * weight:
+///   d_x = scale * (g - mean(g) - y * along * sum(g * y)),  the mean of g only if centred,  d_weight = d_out * y.
+template <RowNorm kNorm, Real T>
 HEED_NOINLINE void normalize_row_backward(const T* x, Index width, RowScale<T> by, const T* weight, const T* d_out,
                                           T* d_x, T* d_weight, T* d_bias) {
   using simd::Batch;
@@ -87,8 +100,8 @@ HEED_NOINLINE void normalize_row_backward(const T* x, Index width, RowScale<T> b
   if (d_x) {
     T along = detail::sum_lanes<T>(width, [&](Index i, auto lanes) { return incoming(i, lanes) * normal(i, lanes); });
     T shift = 0;
-    if constexpr (kCentred) shift = detail::sum_lanes<T>(width, incoming) / T(width);
-    const Batch<T> common(shift), slope(along / T(width));
+    if constexpr (kNorm == RowNorm::kDeviation) shift = detail::sum_lanes<T>(width, incoming) / T(width);
+    const Batch<T> common(shift), slope(along * by.along);
     for_lanes<T>(width, [&](Index i, auto lanes) {
       const Batch<T> d = incoming(i, lanes) - common - normal(i, lanes) * slope;
       simd::store_partial<T>(simd::fma(d, scale, load_lanes<T>(d_x + i, lanes)), d_x + i, lanes);

@@ -32,7 +32,7 @@ struct RowStarts {
 // that it lives in registers.
 template <bool kWhole, Real T, class U>
 HEED_INLINE void square_to_panel(const RowStarts<T, const U>& rows, Index offset, Index width, simd::Batch<T> factor,
-                                 T* panel) {
+                                 T* panel, Index pitch) {
   constexpr int w = simd::kLanes<T>;
   simd::Batch<T> square[w];
 #pragma GCC unroll 16
@@ -43,7 +43,7 @@ HEED_INLINE void square_to_panel(const RowStarts<T, const U>& rows, Index offset
   simd::transpose<T>(square);
 #pragma GCC unroll 16
   for (int r = 0; r < w; ++r)
-    if (kWhole || r < width) square[r].store_aligned(panel + r * kPanelWidth<T>);
+    if (kWhole || r < width) square[r].store_aligned(panel + r * pitch);
 }
 
 template <bool kWhole, Real T, class U>
@@ -73,29 +73,29 @@ HEED_INLINE void panel_to_square(const T* panel, simd::Batch<T> factor, Index la
 
 }  // namespace detail
 
-/// panel[d][i] = source[i * row_stride + d * inner_stride] * scale for `count` rows i and `depth` elements d, or, if
-/// `which` is given, of rows which[i]. Columns up to the next multiple of kLanes hold something finite or a row of the
-/// source again.
+/// lines[d * pitch + i] = source[i * row_stride + d * inner_stride] * scale for `count` rows i and `depth` elements d,
+/// or, if `which` is given, of rows which[i]. Columns up to the next multiple of kLanes hold something finite or a row
+/// of the source again; pitch is a multiple of kLanes.
 template <Real T, class U>
-HEED_NOINLINE void rows_to_panel(const U* source, Index row_stride, Index inner_stride, Index count, Index depth,
-                                 T scale, T* panel, const std::int32_t* which = nullptr) {
+HEED_NOINLINE void rows_to_lines(const U* source, Index row_stride, Index inner_stride, Index count, Index depth,
+                                 T scale, T* lines, Index pitch, const std::int32_t* which = nullptr) {
   constexpr Index w = simd::kLanes<T>;
   const simd::Batch<T> factor(scale);
   for (Index i = 0; i < count; i += w) {
     const Index lanes = std::min(w, count - i);
     const detail::RowStarts<T, const U> rows(source, row_stride, which, i, lanes);
-    T* columns = panel + i;
+    T* columns = lines + i;
     Index d = 0;
     if (inner_stride == 1) {
       for (; d + w <= depth; d += w)
-        detail::square_to_panel<true, T, U>(rows, d, w, factor, columns + d * kPanelWidth<T>);
+        detail::square_to_panel<true, T, U>(rows, d, w, factor, columns + d * pitch, pitch);
       if (depth - d > w / 4) {
-        detail::square_to_panel<false, T, U>(rows, d, depth - d, factor, columns + d * kPanelWidth<T>);
+        detail::square_to_panel<false, T, U>(rows, d, depth - d, factor, columns + d * pitch, pitch);
         d = depth;
       }
     }
     for (; d < depth; ++d) {
-      T* const column = columns + d * kPanelWidth<T>;
+      T* const column = columns + d * pitch;
       if (which) {
         for (Index r = 0; r < w; ++r) column[r] = simd::widen<T>(rows.row[r][d * inner_stride]) * scale;
       } else {
@@ -103,6 +103,13 @@ HEED_NOINLINE void rows_to_panel(const U* source, Index row_stride, Index inner_
       }
     }
   }
+}
+
+/// The same into a panel.
+template <Real T, class U>
+void rows_to_panel(const U* source, Index row_stride, Index inner_stride, Index count, Index depth, T scale, T* panel,
+                   const std::int32_t* which = nullptr) {
+  rows_to_lines<T>(source, row_stride, inner_stride, count, depth, scale, panel, kPanelWidth<T>, which);
 }
 
 /// target[i * row_stride + d * inner_stride] = panel[d][i] * scale[i] for `count` columns i and `depth` rows d, or, if

@@ -67,16 +67,10 @@ struct AgentAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
-    visit_part("dw.", dw, f);
-    visit_part("bias_agent.", bias_agent, f);
-    visit_part("bias_query.", bias_query, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out, "dw.", dw);
+    visit_parts(f, "bias_agent.", bias_agent, "bias_query.", bias_query);
     if (options.sr_ratio == 1) return;
-    visit_part("sr.", sr, f);
-    visit_part("norm.", norm, f);
+    visit_parts(f, "sr.", sr, "norm.", norm);
   }
 
   template <Operand X>

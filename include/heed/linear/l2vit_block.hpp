@@ -42,14 +42,9 @@ struct L2vitBlock {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("cpe.", cpe, f);
-    visit_part("norm1.", norm1, f);
-    visit_part("norm2.", norm2, f);
-    visit_part("attn.", attn, f);
-    visit_part("ffn.", ffn, f);
+    visit_parts(f, "cpe.", cpe, "norm1.", norm1, "norm2.", norm2, "attn.", attn, "ffn.", ffn);
     if (!options.enhanced) return;
-    visit_part("norm3.", norm3, f);
-    visit_part("lcm.", lcm, f);
+    visit_parts(f, "norm3.", norm3, "lcm.", lcm);
   }
 
   template <Operand X>

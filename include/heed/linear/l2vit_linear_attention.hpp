@@ -62,8 +62,7 @@ struct L2vitLinearAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("qkv.", qkv, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "qkv.", qkv, "out.", out);
     f("temperature", temperature);
   }
 

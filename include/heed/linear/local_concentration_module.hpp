@@ -31,9 +31,7 @@ struct LocalConcentrationModule {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("dw1.", dw1, f);
-    visit_part("dw2.", dw2, f);
-    visit_part("bn.", bn, f);
+    visit_parts(f, "dw1.", dw1, "dw2.", dw2, "bn.", bn);
   }
 
   template <Operand X>

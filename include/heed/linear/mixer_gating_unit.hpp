@@ -26,8 +26,7 @@ struct MixerGatingUnit {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("norm.", norm, f);
-      visit_part("", mlp, f);
+      visit_parts(f, "norm.", norm, "", mlp);
     }
   };
 
@@ -36,9 +35,7 @@ struct MixerGatingUnit {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("token.", token, f);
-    visit_part("channel.", channel, f);
-    visit_part("proj.", proj, f);
+    visit_parts(f, "token.", token, "channel.", channel, "proj.", proj);
   }
 
   template <Operand X>

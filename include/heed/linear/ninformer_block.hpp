@@ -20,9 +20,7 @@ struct NinformerBlock {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("mgu.", mgu, f);
-    visit_part("norm.", norm, f);
-    visit_part("ffn.", ffn, f);
+    visit_parts(f, "mgu.", mgu, "norm.", norm, "ffn.", ffn);
   }
 
   template <Operand X>

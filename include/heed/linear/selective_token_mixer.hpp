@@ -85,8 +85,7 @@ struct SelectiveTokenMixer {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("in.", in, f);
-    visit_part("gate.", gate, f);
+    visit_parts(f, "in.", in, "gate.", gate);
     f("conv.weight", conv_weight);
     f("conv.bias", conv_bias, heed::optional);
     visit_part("", scan, f);

@@ -35,13 +35,7 @@ struct TnlAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
-    visit_part("gate1.", gate1, f);
-    visit_part("gate2.", gate2, f);
-    visit_part("norm.", norm, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out, "gate1.", gate1, "gate2.", gate2, "norm.", norm);
     f("slope", slope);
   }
 

@@ -50,8 +50,7 @@ struct TransnormerAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("qkvu.", qkvu, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "qkvu.", qkvu, "out.", out);
     f("slope", slope);
     f("theta", theta, heed::optional);
   }

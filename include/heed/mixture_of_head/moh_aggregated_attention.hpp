@@ -4,13 +4,14 @@
 
 #include <cmath>
 
+#include "heed/block/elementwise.hpp"
 #include "heed/block/gather.hpp"
 #include "heed/block/heads.hpp"
+#include "heed/block/l2_normalize.hpp"
 #include "heed/block/masked_fill.hpp"
 #include "heed/block/matmul.hpp"
 #include "heed/block/normalize.hpp"
 #include "heed/block/resample.hpp"
-#include "heed/block/unit_norm.hpp"
 #include "heed/mixture_of_head/coordinate_bias.hpp"
 #include "heed/mixture_of_head/moh_gates.hpp"
 
@@ -100,14 +101,14 @@ struct MohAggregatedAttention {
     Tensor<T, 4> logarithms(1, 1, tokens, 1);
     find_neighbours(neighbours, valid, logarithms, cells);
 
-    const auto u = unit_norm(device, split_heads(q_flat, heads));
+    const auto u = l2_normalize(device, split_heads(q_flat, heads));
     const auto moved = add(device, u, parameter_with(query_embedding, x).template promote<4>());
     const auto lengths = softplus(device, parameter_with(temperature, x));
     const auto longer = multiply(device, moved, view(lengths).template promote<4>());
     const auto queries = multiply(device, longer, constant_with(std::move(logarithms), x));
 
     const auto windows = [&](const auto& rows) { return gather(device, rows, neighbours); };  // (B, H, N L, D)
-    const auto k_near = windows(unit_norm(device, half(kv_flat, 0)));
+    const auto k_near = windows(l2_normalize(device, half(kv_flat, 0)));
     const auto v_near = windows(half(kv_flat, 1));
     const auto products = multiply(device, view(k_near).split(2, near), view(queries).split(2, 1));
     const auto local = sum(device, products, {4});
@@ -119,7 +120,7 @@ struct MohAggregatedAttention {
     const auto pooled = adaptive_average_pool(device, map, {ph, pw});
     const auto pool_tokens = pool_norm(device, view(pooled).merge(2).permute({0, 2, 1}));
     const auto pool_kv = kv(device, pool_tokens);
-    const auto pool_keys = unit_norm(device, half(pool_kv, 0));
+    const auto pool_keys = l2_normalize(device, half(pool_kv, 0));
     const auto biases = cpb(device, relative_coords_table, const_view(relative_pos_index), x);
     const auto pool_scores = add(device, matmul(device, queries, view(pool_keys).permute({0, 1, 3, 2})),
                                  CoordinateBias<T>::by_pair(biases, cells));
@@ -161,7 +162,7 @@ struct MohAggregatedAttention {
         const bool inside = i >= 0 && i < h && j >= 0 && j < w;
         valid(0, 0, n, l) = inside;
         count += inside;
-        neighbours.data()[n * near + l] = inside ? std::int32_t(i * w + j) : -1;
+        if (neighbours.size() > 0) neighbours.data()[n * near + l] = inside ? std::int32_t(i * w + j) : -1;
       }
       logarithms(0, 0, n, 0) = T(std::log(double(count + cells)));
     }

@@ -6,8 +6,10 @@
 
 #include "heed/attention/heads.hpp"
 #include "heed/attention/score/standard.hpp"
+#include "heed/block/activation.hpp"
+#include "heed/block/elementwise.hpp"
 #include "heed/block/heads.hpp"
-#include "heed/block/unit_norm.hpp"
+#include "heed/block/l2_normalize.hpp"
 #include "heed/mixture_of_head/coordinate_bias.hpp"
 #include "heed/mixture_of_head/moh_gates.hpp"
 
@@ -66,10 +68,10 @@ struct MohCosineAttention {
     const auto packed = qkv(device, x);
     const auto part = [&](Index i) { return split_heads(view(packed).slice(2, i * channels, channels), heads); };
     const auto moved =
-        add(device, unit_norm(device, part(0)), parameter_with(query_embedding, x).template promote<4>());
+        add(device, l2_normalize(device, part(0)), parameter_with(query_embedding, x).template promote<4>());
     const auto lengths = scale(device, softplus(device, parameter_with(temperature, x)), std::log(double(tokens)));
     const auto queries = multiply(device, moved, view(lengths).template promote<4>());
-    const auto keys = unit_norm(device, part(1));
+    const auto keys = l2_normalize(device, part(1));
     const auto attend = softmax_attention(bias(CoordinateBias<T>::by_pair(biases, tokens)), {.scale = 1});
     const auto mixed = attend_heads(device, attend, view(queries), view(keys), part(2));
     const auto gated = multiply(device, view(mixed).split(2, width), view(g).split(2, 1));

@@ -33,10 +33,7 @@ struct AxialAttention {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("q.", q, f);
-      visit_part("k.", k, f);
-      visit_part("v.", v, f);
-      visit_part("out.", out, f);
+      visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out);
     }
   };
 

@@ -46,9 +46,7 @@ struct BoundaryGuidedFusion {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("p.", p, f);
-    visit_part("i.", i, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "p.", p, "i.", i, "out.", out);
   }
 
   template <Operand P, Operand I, Operand E>

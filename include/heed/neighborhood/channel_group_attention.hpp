@@ -36,8 +36,7 @@ struct ChannelGroupAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("qkv.", qkv, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "qkv.", qkv, "out.", out);
   }
 
   template <Operand X>

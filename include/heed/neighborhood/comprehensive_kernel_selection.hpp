@@ -65,9 +65,7 @@ struct ComprehensiveKernelSelection {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("pw.", pw, f);
-      visit_part("dw.", dw, f);
-      visit_part("bn.", bn, f);
+      visit_parts(f, "pw.", pw, "dw.", dw, "bn.", bn);
     }
   };
 
@@ -76,11 +74,8 @@ struct ComprehensiveKernelSelection {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("reduce.", reduce, f);
-    visit_part("small.", small, f);
-    visit_part("horizontal.", horizontal, f);
-    visit_part("vertical.", vertical, f);
-    visit_part("spatial.conv.", spatial_conv, f);
+    visit_parts(f, "reduce.", reduce, "small.", small, "horizontal.", horizontal);
+    visit_parts(f, "vertical.", vertical, "spatial.conv.", spatial_conv);
   }
 
   template <Operand S, Operand H, Operand V>

@@ -45,21 +45,11 @@ struct Dlkppm {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("scale0.", scale0, f);
-    visit_part("scale1.", scale1, f);
-    visit_part("scale2.", scale2, f);
-    visit_part("scale4.", scale4, f);
-    visit_part("scale5.", scale5, f);
-    visit_part("process1.", process1, f);
-    visit_part("process2.", process2, f);
-    visit_part("process_lska.", process_lska, f);
-    visit_part("process4.", process4, f);
-    visit_part("process5.", process5, f);
-    visit_part("bn.", bn, f);
-    visit_part("lska.", lska, f);
+    visit_parts(f, "scale0.", scale0, "scale1.", scale1, "scale2.", scale2, "scale4.", scale4, "scale5.", scale5);
+    visit_parts(f, "process1.", process1, "process2.", process2, "process_lska.", process_lska, "process4.", process4);
+    visit_parts(f, "process5.", process5, "bn.", bn, "lska.", lska);
     f("layer_scale", layer_scale);
-    visit_part("compression.", compression, f);
-    visit_part("shortcut.", shortcut, f);
+    visit_parts(f, "compression.", compression, "shortcut.", shortcut);
   }
 
   template <Operand X>

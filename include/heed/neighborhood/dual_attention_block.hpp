@@ -50,10 +50,7 @@ struct DualAttentionBlock {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("cpe0.", cpe0, f);
-      visit_part("norm1.", norm1, f);
-      visit_part("attn.", attn, f);
-      visit_part("cpe1.", cpe1, f);
+      visit_parts(f, "cpe0.", cpe0, "norm1.", norm1, "attn.", attn, "cpe1.", cpe1);
       visit_part("norm2.", norm2, f, heed::optional);
       visit_part("ffn.fc1.", fc1, f, heed::optional);
       visit_part("ffn.fc2.", fc2, f, heed::optional);
@@ -70,8 +67,7 @@ struct DualAttentionBlock {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("spatial.", spatial, f);
-    visit_part("channel.", channel, f);
+    visit_parts(f, "spatial.", spatial, "channel.", channel);
   }
 
   template <Operand X>

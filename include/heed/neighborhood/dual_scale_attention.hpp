@@ -49,14 +49,8 @@ struct DualScaleAttention {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("q.", q, f);
-      visit_part("k.", k, f);
-      visit_part("v.", v, f);
-      visit_part("out.", out, f);
-      visit_part("norm1.", norm1, f);
-      visit_part("ffn.fc1.", fc1, f);
-      visit_part("ffn.fc2.", fc2, f);
-      visit_part("norm2.", norm2, f);
+      visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out, "norm1.", norm1, "ffn.fc1.", fc1);
+      visit_parts(f, "ffn.fc2.", fc2, "norm2.", norm2);
     }
   };
   template <class Out, class Attention>

@@ -55,9 +55,7 @@ struct HaloAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v);
     f("rel_h", rel_h);
     f("rel_w", rel_w);
   }

@@ -48,9 +48,7 @@ struct LargeKernelAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("dw.", dw, f);
-    visit_part("dwd.", dwd, f);
-    visit_part("pw.", pw, f);
+    visit_parts(f, "dw.", dw, "dwd.", dwd, "pw.", pw);
   }
 
   template <Operand X>

@@ -33,12 +33,10 @@ struct LargeSeparableKernelAttention {
   template <class F>
   void for_each_parameter(F&& f) {
     if (options.mode != Mode::kVertical) {
-      visit_part("dw_h.", dw_h, f);
-      visit_part("dwd_h.", dwd_h, f);
+      visit_parts(f, "dw_h.", dw_h, "dwd_h.", dwd_h);
     }
     if (options.mode != Mode::kHorizontal) {
-      visit_part("dw_v.", dw_v, f);
-      visit_part("dwd_v.", dwd_v, f);
+      visit_parts(f, "dw_v.", dw_v, "dwd_v.", dwd_v);
     }
     visit_part("pw.", pw, f);
   }

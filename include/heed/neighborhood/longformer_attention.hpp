@@ -42,9 +42,7 @@ struct LongformerAttention {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("q.", q, f);
-      visit_part("k.", k, f);
-      visit_part("v.", v, f);
+      visit_parts(f, "q.", q, "k.", k, "v.", v);
     }
   };
 
@@ -54,8 +52,7 @@ struct LongformerAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("", local, f);
-    visit_part("global.", global, f);
+    visit_parts(f, "", local, "global.", global);
   }
 
   template <Operand X, TensorLike G>

@@ -32,8 +32,7 @@ struct PagFusion {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("conv.", conv, f);
-      visit_part("bn.", bn, f);
+      visit_parts(f, "conv.", conv, "bn.", bn);
     }
     template <Device D, Operand X>
     auto operator()(const D& device, const X& x) const {
@@ -46,8 +45,7 @@ struct PagFusion {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("x.", x, f);
-    visit_part("y.", y, f);
+    visit_parts(f, "x.", x, "y.", y);
     if (options.with_channel) visit_part("up.", up, f);
   }
 

@@ -29,11 +29,7 @@ struct Sdlska {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("dw.", dw, f);
-    visit_part("dwd_h.", dwd_h, f);
-    visit_part("dwd_v.", dwd_v, f);
-    visit_part("pw.", pw, f);
-    visit_part("cks.", cks, f);
+    visit_parts(f, "dw.", dw, "dwd_h.", dwd_h, "dwd_v.", dwd_v, "pw.", pw, "cks.", cks);
   }
 
   template <Operand X>

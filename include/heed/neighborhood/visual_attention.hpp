@@ -26,9 +26,7 @@ struct VisualAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("in.", in, f);
-    visit_part("unit.", unit, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "in.", in, "unit.", unit, "out.", out);
   }
 
   template <Operand X>

@@ -27,9 +27,7 @@ struct VisualAttentionBlock {
 
     template <class F>
     void for_each_parameter(F&& f) {
-      visit_part("fc1.", fc1, f);
-      visit_part("dw.", dw, f);
-      visit_part("fc2.", fc2, f);
+      visit_parts(f, "fc1.", fc1, "dw.", dw, "fc2.", fc2);
     }
   };
 
@@ -40,10 +38,7 @@ struct VisualAttentionBlock {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("bn1.", bn1, f);
-    visit_part("bn2.", bn2, f);
-    visit_part("attn.", attn, f);
-    visit_part("ffn.", ffn, f);
+    visit_parts(f, "bn1.", bn1, "bn2.", bn2, "attn.", attn, "ffn.", ffn);
     f("layer_scale1", layer_scale1);
     f("layer_scale2", layer_scale2);
   }

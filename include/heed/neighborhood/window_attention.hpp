@@ -105,8 +105,7 @@ struct WindowAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("qkv.", qkv, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "qkv.", qkv, "out.", out);
     f("rel_bias_table", rel_bias_table, heed::optional);
   }
 

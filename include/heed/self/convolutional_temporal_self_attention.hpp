@@ -50,8 +50,7 @@ struct ConvolutionalTemporalSelfAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("conv.", conv, f);
-    visit_part("beta.", beta, f);
+    visit_parts(f, "conv.", conv, "beta.", beta);
   }
 
   template <Operand X>

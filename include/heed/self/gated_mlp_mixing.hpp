@@ -24,9 +24,7 @@ struct GatedMlpMixing {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("gate.", gate, f);
-    visit_part("up.", up, f);
-    visit_part("down.", down, f);
+    visit_parts(f, "gate.", gate, "up.", up, "down.", down);
   }
 
   template <Operand X>

@@ -61,8 +61,9 @@ struct KeypointLevel {
 /// of NaN are never taken.
 ///
 /// Gradients go to the features, the offsets and the logits of what was taken. Throws heed::Error for shapes and
-/// options that do not fit. Time O(B Ch h w (nms_kernel_size^2 + ..)) for each level. The same bits for any number of
-/// threads. Source: Chi et al. 2020 (RelationNet++), the authors' code.
+/// options that do not fit, and for features whose rows do not follow each other in memory. Time O(B Ch h w
+/// (nms_kernel_size^2 + ..)) for each level. The same bits for any number of threads. Source: Chi et al. 2020
+/// (RelationNet++), the authors' code.
 struct KeypointKeySampling {
   struct Options {
     std::vector<Index> strides = {};  ///< pixels from cell to cell, for each level

@@ -40,10 +40,7 @@ struct LQuerySelfAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("norm.", norm, f);
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
+    visit_parts(f, "norm.", norm, "q.", q, "k.", k, "v.", v);
   }
 
   template <Operand X, TensorLike M>

@@ -34,8 +34,7 @@ struct LocalGlobalFusion {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("gate.", gate, f);
-    visit_part("", attention, f);
+    visit_parts(f, "gate.", gate, "", attention);
   }
 
   template <Operand R, Operand C>

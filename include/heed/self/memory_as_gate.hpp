@@ -35,9 +35,7 @@ struct MemoryAsGate {
   template <class F>
   void for_each_parameter(F&& f) {
     f("persistent", persistent, heed::optional);
-    visit_part("attn.", attn, f);
-    visit_part("mem.", mem, f);
-    visit_part("gate.", gate, f);
+    visit_parts(f, "attn.", attn, "mem.", mem, "gate.", gate);
   }
 
   template <Operand X>

@@ -34,8 +34,7 @@ struct MemoryAsLayer {
   template <class F>
   void for_each_parameter(F&& f) {
     f("persistent", persistent, heed::optional);
-    visit_part("attn.", attn, f);
-    visit_part("mem.", mem, f);
+    visit_parts(f, "attn.", attn, "mem.", mem);
   }
 
   template <Operand X>

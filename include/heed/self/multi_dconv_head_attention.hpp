@@ -45,18 +45,11 @@ struct MultiDconvHeadAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out);
     if (options.per_head_kernel) {
-      visit_part("conv_q.", head_conv_q, f);
-      visit_part("conv_k.", head_conv_k, f);
-      visit_part("conv_v.", head_conv_v, f);
+      visit_parts(f, "conv_q.", head_conv_q, "conv_k.", head_conv_k, "conv_v.", head_conv_v);
     } else {
-      visit_part("conv_q.", conv_q, f);
-      visit_part("conv_k.", conv_k, f);
-      visit_part("conv_v.", conv_v, f);
+      visit_parts(f, "conv_q.", conv_q, "conv_k.", conv_k, "conv_v.", conv_v);
     }
   }
 

@@ -36,10 +36,7 @@ struct MultiQuerySelfAttention {
     template <class F>
     void for_each_parameter(F&& f) {
       attend.for_each_parameter(f);
-      visit_part("norm2.", norm2, f);
-      visit_part("norm3.", norm3, f);
-      visit_part("fc1.", fc1, f);
-      visit_part("fc2.", fc2, f);
+      visit_parts(f, "norm2.", norm2, "norm3.", norm3, "fc1.", fc1, "fc2.", fc2);
     }
   };
 
@@ -48,8 +45,7 @@ struct MultiQuerySelfAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("short.", short_branch, f);
-    visit_part("long.", long_branch, f);
+    visit_parts(f, "short.", short_branch, "long.", long_branch);
   }
 
   template <Operand X, TensorLike M>

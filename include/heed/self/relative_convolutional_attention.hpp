@@ -45,13 +45,7 @@ struct RelativeConvolutionalAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
-    visit_part("conv_q.", conv_q, f);
-    visit_part("conv_k.", conv_k, f);
-    visit_part("conv_v.", conv_v, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out, "conv_q.", conv_q, "conv_k.", conv_k, "conv_v.", conv_v);
     f("rel_key_table", rel_key_table);
     f("rel_bias_table", rel_bias_table);
     f("content.bias", content_bias);

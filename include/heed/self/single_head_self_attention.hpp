@@ -58,9 +58,7 @@ struct SingleHeadSelfAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("norm.", norm, f);
-    visit_part("qkv.", qkv, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "norm.", norm, "qkv.", qkv, "out.", out);
   }
 
   template <Operand X>

@@ -4,7 +4,10 @@
 
 #include "heed/attention/mask/standard.hpp"
 #include "heed/attention/softmax_attention.hpp"
+#include "heed/block/activation.hpp"
 #include "heed/block/concat.hpp"
+#include "heed/block/elementwise.hpp"
+#include "heed/block/l2_normalize.hpp"
 #include "heed/block/linear.hpp"
 #include "heed/block/normalize.hpp"
 #include "heed/self/neural_memory.hpp"
@@ -23,12 +26,7 @@ struct TitansMemory {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("theta.", theta, f);
-    visit_part("eta.", eta, f);
-    visit_part("alpha.", alpha, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "theta.", theta, "eta.", eta, "alpha.", alpha);
     for (std::size_t l = 0; l < memory.size(); ++l) f("memory" + std::to_string(l), memory[l]);
   }
 
@@ -92,10 +90,7 @@ struct TitansMemory {
   template <class D, Operand X>
   auto unit_heads(const D& device, const Linear<T>& layer, const X& x) const {
     const auto projected = silu(device, layer(device, x));
-    const double width = double(sizes_of(projected)[2] / num_heads());
-    const Tensor<T, 1> no_weight;
-    const auto unit = rms_norm(device, heads(projected), no_weight, 1e-12 / width);  // of mean square, not of the sum
-    return scale(device, unit, 1 / std::sqrt(width));
+    return l2_normalize(device, heads(projected), {.eps = 1e-12, .eps_inside = true});
   }
   template <class D, Operand X>
   static auto merged(const D& device, const X& x) {
@@ -112,10 +107,7 @@ struct TitansAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out);
   }
 
   /// Of the rows from `first` on. window_size 0: none.
@@ -160,8 +152,7 @@ struct TitansGate {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("norm_y.", norm_y, f);
-    visit_part("norm_m.", norm_m, f);
+    visit_parts(f, "norm_y.", norm_y, "norm_m.", norm_m);
   }
 
   template <class D, Operand Y, Operand M>

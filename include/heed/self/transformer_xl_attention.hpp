@@ -43,11 +43,7 @@ struct TransformerXlAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("r.", r, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "r.", r, "out.", out);
     f("content.bias", content_bias);
     f("position.bias", position_bias);
   }

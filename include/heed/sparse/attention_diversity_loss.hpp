@@ -3,11 +3,11 @@
 #pragma once
 
 #include "heed/block/copy_as.hpp"
+#include "heed/block/l2_normalize.hpp"
 #include "heed/block/masked_fill.hpp"
 #include "heed/block/matmul.hpp"
 #include "heed/block/reduce.hpp"
 #include "heed/block/softmax.hpp"
-#include "heed/block/unit_rows.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -27,7 +27,7 @@ struct AttentionDiversityLoss {
     static_assert(kOperandRank<X> == 3, "heed::AttentionDiversityLoss: x is (G, K, N)");
     const Index branches = sizes_of(x)[1];
     const double pairs = double(sizes_of(x)[0] * branches * (branches - 1)) / 2;
-    const auto unit = unit_rows(device, softmax(device, x));
+    const auto unit = l2_normalize(device, softmax(device, x));
     const auto cosines = matmul(device, unit, view(unit).permute({0, 2, 1}));
     Tensor<std::uint8_t, 3> above(1, branches, branches);
     for (Index i = 0; i < branches; ++i)

@@ -2,9 +2,10 @@
 // kmeans_routing_attention and kmeans_centroid_update: routing attention by spherical k-means, with memory slots.
 #pragma once
 
+#include "heed/block/elementwise.hpp"
+#include "heed/block/l2_normalize.hpp"
 #include "heed/block/reduce.hpp"
 #include "heed/block/single.hpp"
-#include "heed/block/unit_norm.hpp"
 #include "heed/sparse/clusters.hpp"
 
 namespace heed::inline HEED_ISA {
@@ -77,8 +78,8 @@ struct KmeansRoutingAttention {
     const Index slots = options.num_mem_kv, rows = std::min(options.window_size, queries);
     const Index columns =
         one_list ? rows : std::min(options.receives_context ? options.context_window_size : options.window_size, keys);
-    const auto q_unit = unit_norm(device, q);
-    const auto k_unit = unit_norm(device, k);
+    const auto q_unit = l2_normalize(device, q);
+    const auto k_unit = l2_normalize(device, k);
     const auto q_products = detail::centroid_products(device, values_of(q_unit), const_view(centroids));
     const auto k_products =
         one_list ? q_products : detail::centroid_products(device, values_of(k_unit), const_view(centroids));
@@ -181,10 +182,10 @@ struct KmeansCentroidUpdate {
             "centroids must have shape (H, K, D) = (", x.size(1), ", K, ", x.size(3), "), got ",
             shape_text(centroids.sizes));
     require(options.decay >= 0 && options.decay <= 1, kName, "decay must be 0 to 1, got ", options.decay);
-    const auto rows = unit_norm(device, x.permute({1, 0, 2, 3}));  // (H, B, N, D)
+    const auto rows = l2_normalize(device, x.permute({1, 0, 2, 3}));  // (H, B, N, D)
     const auto products = detail::centroid_products(device, const_view(rows).permute({1, 0, 2, 3}), centroids);
     const auto nearest = detail::nearest_centroids(device, products);
-    const auto means = unit_norm(device, scatter_add(device, const_view(rows).merge(1), nearest, count));
+    const auto means = l2_normalize(device, scatter_add(device, const_view(rows).merge(1), nearest, count));
     Tensor<std::uint8_t, 3> filled(centroids.size(0), count, 1);
     filled.setZero();
     for (Index i = 0; i < nearest.size(); ++i) filled.data()[i / nearest.dimension(1) * count + nearest.data()[i]] = 1;

@@ -9,8 +9,8 @@
 #include "heed/attention/score/fill.hpp"
 #include "heed/block/concat.hpp"
 #include "heed/block/gather.hpp"
+#include "heed/block/l2_normalize.hpp"
 #include "heed/block/matmul.hpp"
-#include "heed/block/unit_norm.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -105,7 +105,7 @@ struct LshAttention {
     auto&& space = intermediates<T>(kName, qk_like, v_like);
     const auto keys = space.template make<3>({batch, size + count, sizes[2]});
     const auto values = space.template make<3>({batch, size + count, sizes_of(v)[2]});
-    gather(device, unit_norm(device, qk), key_token, keys);
+    gather(device, l2_normalize(device, qk), key_token, keys);
     gather(device, v, key_token, values);
     auto merged = make_output<T, 3>(kName, sizes_of(v), qk_like, v_like);
     attend_routes(device, attention, routes, one_head(qk), one_head(keys), one_head(values),

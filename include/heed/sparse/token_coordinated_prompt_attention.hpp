@@ -5,15 +5,16 @@
 #include "heed/attention/weights.hpp"
 #include "heed/block/concat.hpp"
 #include "heed/block/copy_as.hpp"
+#include "heed/block/elementwise.hpp"
 #include "heed/block/fourier.hpp"
 #include "heed/block/heads.hpp"
+#include "heed/block/l2_normalize.hpp"
 #include "heed/block/linear.hpp"
 #include "heed/block/masked_fill.hpp"
 #include "heed/block/matmul.hpp"
 #include "heed/block/normalize.hpp"
 #include "heed/block/reduce.hpp"
 #include "heed/block/selection.hpp"
-#include "heed/block/unit_rows.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -95,9 +96,9 @@ struct TokenCoordinatedPromptAttention {
     const auto weights =
         attention_weights(device, softmax_attention(), split_heads(queries, heads), split_heads(keys, heads));
 
-    const auto tokens_unit = unit_rows(device, x);
+    const auto tokens_unit = l2_normalize(device, x);
     const auto cosines = [&](const Tensor<T, 2>& key, Index first, Index count) {
-      const auto unit = unit_rows(device, parameter_with(key, x));
+      const auto unit = l2_normalize(device, parameter_with(key, x));
       return matmul(device, view(tokens_unit).slice(1, first, count),
                     view(unit).template promote<3>().permute({0, 2, 1}));
     };

@@ -57,7 +57,7 @@ void run_single_routes(const D& device, const Problem& p, const Routes& routes) 
     // The last panels come first: under a causal rule they are the long ones.
     const auto [head, first, count] = panels[panels.size() - 1 - std::size_t(unit)];
     const Index b = head / heads;
-    PanelAttention<Problem> panel(p, b, head % heads, first, count, routes.query.data() + head * pairs + first);
+    PanelAttention<Problem> panel(p, b, head % heads, first, count, {}, routes.query.data() + head * pairs + first);
     panel.run(0, p.shape.keys);
     panel.finish();
   });
@@ -84,7 +84,7 @@ void run_routes(const D& device, const Problem& p, const Routes& routes) {
     std::fill_n(rows.states, high - low, RowState<T>());
     std::fill_n(rows.sums, (high - low) * rows.width, T(0));
     for_route_panels<T>(routes, head, low, high, [&](Index first, Index count) {
-      PanelAttention<Problem> panel(p, b, h, first, count, routes.query.data() + head * pairs + first);
+      PanelAttention<Problem> panel(p, b, h, first, count, {}, routes.query.data() + head * pairs + first);
       panel.run(routes.begin(b, h, first), p.shape.keys);
       panel.merge_into(rows, low);
     });
