@@ -7,20 +7,26 @@
 
 namespace heed::inline HEED_ISA {
 
-/// elementwise, and with it add, subtract and multiply, where an operand is a Var; the other may be a tensor, which is
-/// then a parameter.
-template <class Operation, Device D, Operand A, Operand B>
+/// elementwise of a Var, and of another or a tensor, which is then a parameter, into a Var that nothing has read yet.
+template <class Operation, Device D, Operand A, Operand B, Recorded O>
 requires AnyRecorded<A, B>
-auto elementwise(Operation operation, const D& device, const A& a_like, const B& b_like) {
+void elementwise(Operation operation, const D& device, const A& a_like, const B& b_like, const O& out) {
   auto& tape = tape_of(Operation::kName, a_like, b_like);
   const auto a = tape.operand(a_like);
   const auto b = tape.operand(b_like);
-  const auto out = tape.template make<detail::kJointRank<A, B>>(detail::joint_sizes(Operation::kName, a, b));
   elementwise(operation, DeviceRef(device), a.value(), b.value(), tape.written(out));
   tape.on_backward(out, [&tape, operation, a, b, out] {
     elementwise_backward(operation, tape.device(), a.value(), b.value(), tape.gradient(out), tape.accumulate(a),
                          tape.accumulate(b));
   });
+}
+/// The same into a Var of its own, and with it add, subtract and multiply.
+template <class Operation, Device D, Operand A, Operand B>
+requires AnyRecorded<A, B>
+auto elementwise(Operation operation, const D& device, const A& a, const B& b) {
+  auto& tape = tape_of(Operation::kName, a, b);
+  const auto out = tape.template make<detail::kJointRank<A, B>>(detail::joint_sizes(Operation::kName, a, b));
+  elementwise(operation, device, a, b, out);
   return out;
 }
 
