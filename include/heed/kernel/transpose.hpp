@@ -39,6 +39,11 @@ HEED_INLINE void square_to_panel(const RowStarts<T, const U>& rows, Index offset
   for (int r = 0; r < w; ++r) {
     const U* address = rows.row[r] + offset;
     square[r] = (kWhole ? simd::load_as<T>(address) : simd::load_partial<T>(address, width)) * factor;
+#if defined(__GNUC__)
+    // The rows that follow: as many streams as there are rows are too many for the hardware to see coming (a product
+    // with 768 x 768 weights from the third-level cache: 0.84 of the FMA peak without, 0.88 with).
+    __builtin_prefetch(address + w * row_stride);
+#endif
   }
   simd::transpose<T>(square);
 #pragma GCC unroll 16
