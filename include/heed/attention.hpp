@@ -31,6 +31,7 @@
 #include "heed/attention/schedule/key_choice.hpp"
 #include "heed/attention/schedule/live_keys.hpp"
 #include "heed/attention/schedule/lsh_buckets.hpp"
+#include "heed/attention/schedule/route_plan.hpp"
 #include "heed/attention/schedule/routes.hpp"
 #include "heed/attention/score/fill.hpp"
 #include "heed/attention/score/modifier.hpp"

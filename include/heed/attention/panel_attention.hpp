@@ -21,18 +21,19 @@ class PanelAttention {
   static constexpr int kWidth = kernel::kPanelWidth<T>;
   static constexpr int kBatches = kernel::kPanelBatches;
 
+  /// Queries [first, first + count) of a head; `which` says in which rows of q and out they are, if not in those.
   PanelAttention(const Problem& problem, Index b, Index h, Index first, Index count,
-                 const kernel::Upcoming& next_queries)
-      : p_(problem), tiles_(problem, b, h, first, count, frame_) {
+                 const kernel::Upcoming& next_queries, const std::int32_t* which = nullptr)
+      : p_(problem), tiles_(problem, b, h, first, count, frame_), which_(which) {
     const auto& shape = p_.shape;
     queries_ = frame_.take<T>(shape.width * kWidth);
     scores_ = frame_.take<T>(kKeyTile * kWidth);
     out_ = frame_.take<T>(std::max<Index>(shape.value_width, 1) * kWidth);
-    kernel::rows_to_panel<T>(p_.q.at(b, h, first), p_.q.stride(2), p_.q.stride(3), count, shape.width, p_.query_scale(),
-                             queries_);
+    kernel::rows_to_panel<T>(p_.q.at(b, h, first_row()), p_.q.stride(2), p_.q.stride(3), count, shape.width,
+                             p_.query_scale(), queries_, which);
     next_queries.fetch(0, next_queries.rows);
 #ifndef NO_OUT
-    if (p_.out.stride(3) == 1)
+    if (!which && p_.out.stride(3) == 1)
       kernel::upcoming(p_.out.at(b, h, first), p_.out.stride(2), count, shape.value_width).fetch(0, count);
 #endif
     for (int v = 0; v < kBatches; ++v) {
@@ -62,7 +63,7 @@ class PanelAttention {
       for (Index i = 0; i < count; ++i) {
         const RowResult<T> result = finish_row<Problem::kBase, T>({m[i], l[i]}, sink);
         factor[i] = result.factor;
-        if (p_.lse.data) p_.lse(at.batch, at.head, at.first + i) = result.lse;
+        if (p_.lse.data) p_.lse(at.batch, at.head, which_ ? which_[i] : at.first + i) = result.lse;
       }
     } else {
       // The same factors without the logarithms, which cost a window of 49 tokens a twentieth of its time.
@@ -71,8 +72,35 @@ class PanelAttention {
         simd::select(m_[v] == none && l_[v] == zero, zero, Batch(T(1)) / l_[v]).store_aligned(factor + v * kLanes);
     }
     if (first_) std::fill(out_, out_ + p_.shape.value_width * kWidth, T(0));
-    kernel::panel_to_rows<T>(out_, factor, count, p_.shape.value_width, p_.out.at(at.batch, at.head, at.first),
-                             p_.out.stride(2), p_.out.stride(3));
+    kernel::panel_to_rows<T>(out_, factor, count, p_.shape.value_width, p_.out.at(at.batch, at.head, first_row()),
+                             p_.out.stride(2), p_.out.stride(3), which_);
+  }
+
+  /// Merges the states into those that the same rows of q, counted from `low`, have from other keys.
+  void merge_into(const PartialRows<T>& rows, Index low) {
+    if (first_) return;
+    const Index count = tiles_.count();
+    alignas(64) T m[kWidth], l[kWidth], was_m[kWidth], was_l[kWidth];
+    std::int32_t place[kWidth];
+    store_state(m, l);
+    for (Index i = 0; i < kWidth; ++i) {
+      place[i] = std::int32_t(which_[std::min(i, count - 1)] - low);
+      was_m[i] = rows.states[place[i]].m;
+      was_l[i] = rows.states[place[i]].l;
+    }
+    const Batch none(-std::numeric_limits<T>::infinity());
+    for (int x = 0; x < tiles_.batches() * kLanes; x += kLanes) {
+      const Batch was = simd::load_aligned(was_m + x), is = simd::load_aligned(m + x), top = simd::max(was, is);
+      const Batch shift = simd::select(top == none, Batch(T(0)), top);
+      const Batch keep = kernel::power<Problem::kBase, T>(was - shift);
+      const Batch take = kernel::power<Problem::kBase, T>(is - shift);
+      simd::fma(simd::load_aligned(was_l + x), keep, simd::load_aligned(l + x) * take).store_aligned(l + x);
+      top.store_aligned(m + x);
+      keep.store_aligned(was_m + x);
+      take.store_aligned(was_l + x);
+    }
+    for (Index i = 0; i < count; ++i) rows.states[place[i]] = {m[i], l[i]};
+    kernel::add_panel_to_rows<T>(out_, was_l, was_m, count, p_.shape.value_width, rows.sums, rows.width, place);
   }
 
   /// Writes the states of one of several key ranges.
@@ -222,6 +250,9 @@ class PanelAttention {
     }
   }
 
+  // Of q and out: where the rows that `which` names are counted from.
+  Index first_row() const { return which_ ? 0 : tiles_.queries().first; }
+
   void store_state(T* m, T* l) const {
     for (int v = 0; v < kBatches; ++v) {
       m_[v].store_aligned(m + v * kLanes);
@@ -232,6 +263,7 @@ class PanelAttention {
   const Problem& p_;
   ScratchFrame frame_;
   Tiles tiles_;
+  const std::int32_t* which_;
   T *queries_, *scores_, *out_;
   T* kept_ = nullptr;
   Batch m_[kBatches], l_[kBatches], top_[kBatches], alpha_[kBatches];

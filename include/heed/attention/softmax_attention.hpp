@@ -14,6 +14,7 @@ namespace heed::inline HEED_ISA {
 
 namespace detail {
 struct BackwardAccess;
+struct RouteAccess;
 }
 
 struct SoftmaxOptions {
@@ -177,6 +178,7 @@ struct SoftmaxAttention {
 
  private:
   friend struct detail::BackwardAccess;
+  friend struct detail::RouteAccess;
   static constexpr std::string_view kName = "softmax_attention";
 
   template <class Q, class V>

@@ -45,6 +45,24 @@ struct ResidualProduct {
   }
 };
 
+/// x1 * gate1 + x2 * gate2 + ..
+struct GatedSum {
+  static constexpr std::string_view kName = "gated_sum";
+  template <Real T, class... Rest>
+  simd::Batch<T> value(simd::Batch<T> x, simd::Batch<T> gate, Rest... rest) const {
+    if constexpr (sizeof...(Rest) == 0) {
+      return x * gate;
+    } else {
+      return simd::fma(x, gate, value<T>(rest...));
+    }
+  }
+  template <int Operand, Real T, class... B>
+  simd::Batch<T> gradient(simd::Batch<T> d, B... x) const {
+    const simd::Batch<T> all[] = {x...};
+    return d * all[Operand ^ 1];
+  }
+};
+
 /// x * factor + shift.
 struct MultiplyAdd {
   static constexpr std::string_view kName = "multiply_add";

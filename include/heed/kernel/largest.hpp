@@ -2,6 +2,8 @@
 // The places of the largest elements of a row, without sorting it.
 #pragma once
 
+#include <bit>
+
 #include "heed/kernel/top_k.hpp"
 #include "heed/simd/reduce.hpp"
 
@@ -12,22 +14,31 @@ namespace kernel {
 /// How many of a contiguous row are above a threshold; NaN is not.
 template <Real T>
 Index count_above(const T* row, Index width, T threshold) {
-  constexpr Index w = simd::kLanes<T>, kBatches = 4;
-  const simd::Batch<T> t(threshold), one(T(1)), zero(T(0));
-  simd::Batch<T> counts[kBatches] = {zero, zero, zero, zero};
-  Index i = 0;
-  for (; i + kBatches * w <= width; i += kBatches * w)
-    for (Index x = 0; x < kBatches; ++x)
-      counts[x] = counts[x] + simd::select(simd::load(row + i + x * w) > t, one, zero);
-  Index count = Index(simd::reduce_add<T>(counts[0] + counts[1] + (counts[2] + counts[3])));
+  constexpr Index w = simd::kLanes<T>;
+  const simd::Batch<T> t(threshold);
+  Index count = 0, i = 0;
+  for (; i + w <= width; i += w) count += std::popcount(simd::lane_bits<T>(simd::load(row + i) > t));
   for (; i < width; ++i) count += row[i] > threshold;
   return count;
+}
+
+/// Calls f(i), ascending, for the elements of a contiguous row that are `least` or more.
+template <Real T, class F>
+void for_each_from(const T* row, Index width, T least, const F& f) {
+  constexpr Index w = simd::kLanes<T>;
+  const simd::Batch<T> t(least);
+  Index i = 0;
+  for (; i + w <= width; i += w)
+    for (auto bits = simd::lane_bits<T>(simd::load(row + i) >= t); bits != 0; bits &= bits - 1)
+      f(i + std::countr_zero(bits));
+  for (; i < width; ++i)
+    if (row[i] >= least) f(i);
 }
 
 /// The indices of the first k of a contiguous row in the order of ranks_before, ascending, into `list`, which has room
 /// for k; returns how many there are. Elements that are -infinity or NaN are none. Halves the range of values that
 /// holds the k-th until few elements are left in it, each time by one pass of comparisons: about log2(width) passes,
-/// and no sort. `spare` has room for kLargestSpare. Below 2^24 elements of float.
+/// and no sort. `spare` has room for kLargestSpare.
 inline constexpr Index kLargestSpare = 64;
 
 template <Real T>
@@ -64,8 +75,10 @@ Index largest_indices(const T* row, Index width, Index k, std::int32_t* list, Ra
         above_high = endless_ones;
       }
     }
-    // Until the spare room holds what is between; or, of ties, until no number is left between.
-    while (above_low - above_high > kLargestSpare) {
+    // Until a number parts the first k from the others; until few are between, whose order costs more than another pass
+    // if the row is short; or, of ties, until no number is left between.
+    const Index few = std::clamp<Index>(width / 64, 4, kLargestSpare);
+    while (above_low - above_high > few && above_low > k) {
       if (below != kNone) middle = below / 2 + high / 2;
       if (!(middle < high) || !(middle > below)) break;
       const Index above = count_above(row, width, middle);
@@ -74,43 +87,25 @@ Index largest_indices(const T* row, Index width, Index k, std::int32_t* list, Ra
       if (below == kNone) break;  // ties with the lowest fill the list
     }
     const Index wanted = k - above_high;
-    if (above_low - above_high > kLargestSpare) {  // all between are equal
+    if (above_low == k && below > kNone) {
+      last = {below, -1};
+    } else if (above_low - above_high > kLargestSpare) {  // all between are equal
       Index i = 0;
       for (Index left = wanted; left > 0; ++i) left -= row[i] == high;
       last = {high, std::int32_t(i - 1)};
     } else {
       Index count = 0;
-      const simd::Batch<T> least(below), most(high);
-      Index i = 0;
-      const auto look = [&] {
+      for_each_from(row, width, below, [&](Index i) {
         if (row[i] > below && row[i] <= high) spare[count++] = {row[i], std::int32_t(i)};
-      };
-      for (; i + w <= width;) {
-        const auto x = simd::load(row + i);
-        if (simd::any(x > least && x <= most)) {
-          for (const Index end = i + w; i < end; ++i) look();
-        } else {
-          i += w;
-        }
-      }
-      for (; i < width; ++i) look();
+      });
       std::nth_element(spare, spare + wanted - 1, spare + count, ranks_before<T>);
       last = spare[wanted - 1];
     }
   }
-  const Index most = std::min(k, valid);
   Index count = 0;
-  const auto offer = [&](Index i) {
-    list[count] = std::int32_t(i);
-    count += row[i] > last.value || (row[i] == last.value && i <= last.index && last.value > kNone);
-  };
-  const simd::Batch<T> least(last.value);
-  Index i = 0;
-  for (; i + w <= width && count < most; i += w) {
-    if (!simd::any(simd::load(row + i) >= least)) continue;
-    for (Index lane = 0; lane < w && count < most; ++lane) offer(i + lane);
-  }
-  for (; i < width && count < most; ++i) offer(i);
+  for_each_from(row, width, std::max(last.value, std::numeric_limits<T>::lowest()), [&](Index i) {
+    if (row[i] > last.value || i <= last.index) list[count++] = std::int32_t(i);
+  });
   return count;
 }
 

@@ -2,6 +2,8 @@
 // Rows into the columns of a panel and back, widening and scaling on the way.
 #pragma once
 
+#include <cstdint>
+
 #include "heed/kernel/panel.hpp"
 #include "heed/simd/convert.hpp"
 #include "heed/simd/reduce.hpp"
@@ -12,16 +14,30 @@ namespace kernel {
 
 namespace detail {
 
-// A square of the panel from `lanes` rows of the source; the last row stands in for those that do not exist. All
-// indices of `square` are constants, so that it lives in registers.
+// Where rows first .. first + lanes - 1 begin, or those that `which` names there; the last one stands in for those that
+// do not exist.
+template <Real T, class U>
+struct RowStarts {
+  U* row[std::size_t(simd::kLanes<T>)];
+
+  RowStarts(U* data, Index stride, const std::int32_t* which, Index first, Index lanes) {
+    for (Index r = 0; r < simd::kLanes<T>; ++r) {
+      const Index i = first + std::min(r, lanes - 1);
+      row[r] = data + (which ? which[i] : i) * stride;
+    }
+  }
+};
+
+// A square of the panel from the elements at `offset` of rows of the source. All indices of `square` are constants, so
+// that it lives in registers.
 template <bool kWhole, Real T, class U>
-HEED_INLINE void square_to_panel(const U* rows, Index row_stride, Index lanes, Index width, simd::Batch<T> factor,
+HEED_INLINE void square_to_panel(const RowStarts<T, const U>& rows, Index offset, Index width, simd::Batch<T> factor,
                                  T* panel, Index pitch) {
   constexpr int w = simd::kLanes<T>;
   simd::Batch<T> square[w];
 #pragma GCC unroll 16
   for (int r = 0; r < w; ++r) {
-    const U* address = rows + std::min<Index>(r, lanes - 1) * row_stride;
+    const U* address = rows.row[r] + offset;
     square[r] = (kWhole ? simd::load_as<T>(address) : simd::load_partial<T>(address, width)) * factor;
 #if defined(__GNUC__)
     // The rows that follow: as many streams as there are rows are too many for the hardware to see coming (a product
@@ -36,8 +52,8 @@ HEED_INLINE void square_to_panel(const U* rows, Index row_stride, Index lanes, I
 }
 
 template <bool kWhole, Real T, class U>
-HEED_INLINE void panel_to_square(const T* panel, simd::Batch<T> factor, Index lanes, Index width, U* rows,
-                                 Index row_stride, Index inner_stride) {
+HEED_INLINE void panel_to_square(const T* panel, simd::Batch<T> factor, Index lanes, Index width,
+                                 const RowStarts<T, U>& rows, Index offset, Index inner_stride) {
   constexpr int w = simd::kLanes<T>;
   simd::Batch<T> square[w];
 #pragma GCC unroll 16
@@ -47,7 +63,7 @@ HEED_INLINE void panel_to_square(const T* panel, simd::Batch<T> factor, Index la
 #pragma GCC unroll 16
   for (int r = 0; r < w; ++r) {
     if (r >= lanes) break;
-    U* address = rows + r * row_stride;
+    U* address = rows.row[r] + offset;
     if constexpr (kWhole && std::same_as<T, U>) {
       square[r].store_unaligned(address);
     } else if (inner_stride == 1) {
@@ -62,55 +78,89 @@ HEED_INLINE void panel_to_square(const T* panel, simd::Batch<T> factor, Index la
 
 }  // namespace detail
 
-/// lines[d * pitch + i] = source[i * row_stride + d * inner_stride] * scale for `count` rows i and `depth` elements d.
-/// Columns up to the next multiple of kLanes hold something finite or a row of the source again; pitch is a multiple of
-/// kLanes.
+/// lines[d * pitch + i] = source[i * row_stride + d * inner_stride] * scale for `count` rows i and `depth` elements d,
+/// or, if `which` is given, of rows which[i]. Columns up to the next multiple of kLanes hold something finite or a row
+/// of the source again; pitch is a multiple of kLanes.
 template <Real T, class U>
 HEED_NOINLINE void rows_to_lines(const U* source, Index row_stride, Index inner_stride, Index count, Index depth,
-                                 T scale, T* lines, Index pitch) {
+                                 T scale, T* lines, Index pitch, const std::int32_t* which = nullptr) {
   constexpr Index w = simd::kLanes<T>;
   const simd::Batch<T> factor(scale);
   for (Index i = 0; i < count; i += w) {
     const Index lanes = std::min(w, count - i);
-    const U* rows = source + i * row_stride;
+    const detail::RowStarts<T, const U> rows(source, row_stride, which, i, lanes);
     T* columns = lines + i;
     Index d = 0;
     if (inner_stride == 1) {
       for (; d + w <= depth; d += w)
-        detail::square_to_panel<true>(rows + d, row_stride, lanes, w, factor, columns + d * pitch, pitch);
+        detail::square_to_panel<true, T, U>(rows, d, w, factor, columns + d * pitch, pitch);
       if (depth - d > w / 4) {
-        detail::square_to_panel<false>(rows + d, row_stride, lanes, depth - d, factor, columns + d * pitch, pitch);
+        detail::square_to_panel<false, T, U>(rows, d, depth - d, factor, columns + d * pitch, pitch);
         d = depth;
       }
     }
-    for (; d < depth; ++d)
-      (simd::load_strided<T>(rows + d * inner_stride, row_stride, lanes) * factor).store_aligned(columns + d * pitch);
+    for (; d < depth; ++d) {
+      T* const column = columns + d * pitch;
+      if (which) {
+        for (Index r = 0; r < w; ++r) column[r] = simd::widen<T>(rows.row[r][d * inner_stride]) * scale;
+      } else {
+        (simd::load_strided<T>(rows.row[0] + d * inner_stride, row_stride, lanes) * factor).store_aligned(column);
+      }
+    }
   }
 }
 
 /// The same into a panel.
 template <Real T, class U>
-void rows_to_panel(const U* source, Index row_stride, Index inner_stride, Index count, Index depth, T scale, T* panel) {
-  rows_to_lines<T>(source, row_stride, inner_stride, count, depth, scale, panel, kPanelWidth<T>);
+void rows_to_panel(const U* source, Index row_stride, Index inner_stride, Index count, Index depth, T scale, T* panel,
+                   const std::int32_t* which = nullptr) {
+  rows_to_lines<T>(source, row_stride, inner_stride, count, depth, scale, panel, kPanelWidth<T>, which);
 }
 
-/// target[i * row_stride + d * inner_stride] = panel[d][i] * scale[i] for `count` columns i and `depth` rows d.
+/// target[i * row_stride + d * inner_stride] = panel[d][i] * scale[i] for `count` columns i and `depth` rows d, or, if
+/// `which` is given, in rows which[i].
 template <Real T, class U>
 HEED_NOINLINE void panel_to_rows(const T* panel, const T* scale, Index count, Index depth, U* target, Index row_stride,
-                                 Index inner_stride) {
+                                 Index inner_stride, const std::int32_t* which = nullptr) {
   constexpr Index w = simd::kLanes<T>;
   for (Index i = 0; i < count; i += w) {
     const Index lanes = std::min(w, count - i);
     const simd::Batch<T> factor = simd::load_aligned(scale + i);
-    U* rows = target + i * row_stride;
+    const detail::RowStarts<T, U> rows(target, row_stride, which, i, lanes);
     for (Index d = 0; d < depth; d += w) {
       const Index width = std::min(w, depth - d);
       const T* columns = panel + d * kPanelWidth<T> + i;
       if (width == w && inner_stride == 1) {
-        detail::panel_to_square<true>(columns, factor, lanes, w, rows + d, row_stride, 1);
+        detail::panel_to_square<true, T, U>(columns, factor, lanes, w, rows, d, 1);
       } else {
-        detail::panel_to_square<false>(columns, factor, lanes, width, rows + d * inner_stride, row_stride,
-                                       inner_stride);
+        detail::panel_to_square<false, T, U>(columns, factor, lanes, width, rows, d * inner_stride, inner_stride);
+      }
+    }
+  }
+}
+
+/// target[which[i] * row_stride + d] *= kept[i], += panel[d][i] * scale[i] for `count` columns i and `depth` rows d:
+/// aligned rows of whole batches, all different. What they hold behind `depth` becomes finite.
+template <Real T>
+HEED_NOINLINE void add_panel_to_rows(const T* panel, const T* scale, const T* kept, Index count, Index depth, T* target,
+                                     Index row_stride, const std::int32_t* which) {
+  constexpr int w = simd::kLanes<T>;
+  for (Index i = 0; i < count; i += w) {
+    const Index lanes = std::min<Index>(w, count - i);
+    const simd::Batch<T> factor = simd::load_aligned(scale + i);
+    const detail::RowStarts<T, T> rows(target, row_stride, which, i, lanes);
+    for (Index d = 0; d < depth; d += w) {
+      simd::Batch<T> square[w];
+#pragma GCC unroll 16
+      for (int r = 0; r < w; ++r)
+        square[r] =
+            d + r < depth ? simd::load_aligned(panel + (d + r) * kPanelWidth<T> + i) * factor : simd::Batch<T>(T(0));
+      simd::transpose<T>(square);
+#pragma GCC unroll 16
+      for (int r = 0; r < w; ++r) {
+        if (r >= lanes) break;
+        T* const address = rows.row[r] + d;
+        simd::fma(simd::load_aligned(address), simd::Batch<T>(kept[i + r]), square[r]).store_aligned(address);
       }
     }
   }

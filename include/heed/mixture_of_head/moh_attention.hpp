@@ -56,16 +56,18 @@ struct MohAttention {
     auto routing = gates(kName, {heads, options.shared_heads, options.routed_heads}, device, x);
     const auto& g = routing.gates;
     auto loss = std::move(routing.load_balance_loss);
-    const auto packed = qkv(device, x);
-    const auto part = [&](Index i) {
-      return split_heads(view(packed).slice(2, i * heads * width, heads * width), heads);
-    };
-    const Index tokens = sizes_of(x)[1];
+    const Index batch = sizes_of(x)[0], tokens = sizes_of(x)[1], inner = heads * width;
+    auto&& space = intermediates<T>(kName, x);
+    const auto packed = space.template make<3>({batch, tokens, 3 * inner});
+    const auto mixed = space.template make<3>({batch, tokens, inner});
+    const auto gated = space.template make<3>({batch, tokens, inner});
+    qkv(device, x, packed);
+    const auto part = [&](Index i) { return split_heads(packed.slice(2, i * inner, inner), heads); };
     const Routes routes = route_heads(device, values_of(g), [&](Index) { return tokens; });
     const auto finish = [&](const auto& q, const auto& k) {
-      const auto mixed = attend_routed_heads(device, routes, q, k, part(2));
-      const auto gated = multiply(device, view(mixed).split(2, width), view(g).split(2, 1));
-      return out(device, view(gated).merge(2));
+      attend_routes(device, routes, q, k, part(2), {}, into(split_heads(mixed, heads)));
+      elementwise(Product(), device, mixed.split(2, width), view(g).split(2, 1), gated.split(2, width));
+      return out(device, gated);
     };
     using Out = decltype(finish(part(0), part(1)));
     if (!options.qk_norm) return detail::MohResult<Out, decltype(loss)>{finish(part(0), part(1)), std::move(loss)};

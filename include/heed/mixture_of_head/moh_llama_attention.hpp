@@ -52,23 +52,31 @@ struct MohLlamaAttention {
   auto operator()(const D& device, const X& x) const {
     static_assert(kOperandRank<X> == 3, "heed::MohLlamaAttention: x is (B, N, C)");
     check(sizes_of(x)[2]);
-    const Index tokens = sizes_of(x)[1];
-    const auto q_flat = q(device, x);
-    const auto k_flat = k(device, x);
-    const auto v_flat = v(device, x);
-    const auto q_heads = split_heads(q_flat, options.num_heads);
-    const auto used = used_heads(device, values_of(q_heads));
+    const Index batch = sizes_of(x)[0], tokens = sizes_of(x)[1], channels = sizes_of(x)[2];
+    auto&& space = intermediates<T>(kName, x);
+    const auto make = [&](Index width) { return space.template make<3>({batch, tokens, width}); };
+    const Index kv_channels = channels / options.num_heads * options.num_kv_heads;
+    const auto q_flat = make(channels), k_flat = make(kv_channels), v_flat = make(kv_channels);
+    q(device, x, q_flat);
+    k(device, x, k_flat);
+    v(device, x, v_flat);
+    const auto used = used_heads(device, values_of(split_heads(q_flat, options.num_heads)));
     const Routes routes =
         route_heads(device, const_view(used), [&](Index i) { return options.causal ? i + 1 : tokens; });
 
     Tensor<std::int32_t, 2> positions(1, tokens);
     for (Index i = 0; i < tokens; ++i) positions(0, i) = std::int32_t(i);
-    const RotaryOptions rotary{.base = options.rope_base};
-    const auto q_rotated = rotate(device, q_heads, const_view(positions), rotary, kName);
-    const auto k_rotated =
-        rotate(device, split_heads(k_flat, options.num_kv_heads), const_view(positions), rotary, kName);
-    return out(device,
-               attend_routed_heads(device, routes, q_rotated, k_rotated, split_heads(v_flat, options.num_kv_heads)));
+    const auto turn = [&](const auto& flat, Index heads) {
+      const auto turned = make(sizes_of(flat)[2]);
+      rotate(device, parameter_with(split_heads(flat, heads), x), const_view(positions),
+             RotaryOptions{.base = options.rope_base}, split_heads(turned, heads), kName);
+      return turned;
+    };
+    const auto q_turned = turn(q_flat, options.num_heads), k_turned = turn(k_flat, options.num_kv_heads);
+    const auto mixed = make(channels);
+    attend_routes(device, routes, split_heads(q_turned, options.num_heads), split_heads(k_turned, options.num_kv_heads),
+                  split_heads(v_flat, options.num_kv_heads), {}, into(split_heads(mixed, options.num_heads)));
+    return out(device, mixed);
   }
 
  private:
@@ -81,7 +89,10 @@ struct MohLlamaAttention {
     Tensor<T, 3> first(1, 1, shared);
     first.setConstant(T(1));
     const auto by_token = heads.slice(1, shared, routed).permute({0, 2, 1, 3});
-    const auto squares = sum(device, multiply(device, by_token, by_token), {3});
+    ScratchTensors<T> space;
+    const auto products = space.template make<4>(by_token.sizes);
+    elementwise(Product(), device, by_token, by_token, products);
+    const auto squares = sum(device, products, {3});
     const auto best = top_k(device, const_view(squares).select(3, 0), std::min(options.routed_heads, routed));
     const auto chosen = chosen_mask<T>(best.indices, routed);
     Tensor<T, 3> used(heads.size(0), heads.size(2), options.num_heads);

@@ -52,13 +52,18 @@ struct RoutedHeadAttention {
     const auto gates = detail::route_tokens(device, options.routing, x, router);
     const Routes routes =
         route_heads(device, values_of(gates), [&](Index i) { return options.causal ? i + 1 : tokens; });
-    const auto q_flat = q(device, x);
-    const auto k_flat = k(device, x);
-    const auto v_flat = v(device, x);
-    const auto mixed = attend_routed_heads(device, routes, split_heads(q_flat, heads), split_heads(k_flat, heads),
-                                           split_heads(v_flat, heads));
-    const auto gated = multiply(device, view(mixed).split(2, options.head_dim), view(gates).split(2, 1));
-    return out(device, view(gated).merge(2));
+    const Index inner = heads * options.head_dim;
+    auto&& space = intermediates<T>(kName, x);
+    const auto make = [&] { return space.template make<3>({sizes_of(x)[0], tokens, inner}); };
+    const auto q_flat = make(), k_flat = make(), v_flat = make(), mixed = make(), gated = make();
+    q(device, x, q_flat);
+    k(device, x, k_flat);
+    v(device, x, v_flat);
+    attend_routes(device, routes, split_heads(q_flat, heads), split_heads(k_flat, heads), split_heads(v_flat, heads),
+                  {}, into(split_heads(mixed, heads)));
+    elementwise(Product(), device, mixed.split(2, options.head_dim), view(gates).split(2, 1),
+                gated.split(2, options.head_dim));
+    return out(device, gated);
   }
 
  private:

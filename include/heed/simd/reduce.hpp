@@ -2,6 +2,9 @@
 // Across the lanes: sums, maxima, and the in-register transpose.
 #pragma once
 
+#include <cstdint>
+#include <type_traits>
+
 #include "heed/simd/batch.hpp"
 
 // As in batch.hpp.
@@ -30,9 +33,28 @@ template <Real T>
 HEED_INLINE T reduce_max(Batch<T> x) {
   alignas(64) T lanes[kLanes<T>];
   x.store_aligned(lanes);
-  T result = lanes[0];
-  for (int i = 1; i < kLanes<T>; ++i) result = lanes[i] > result || lanes[i] != lanes[i] ? lanes[i] : result;
-  return result;
+  for (int width = kLanes<T> / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) {
+      const T x = lanes[i + width];
+      lanes[i] = x > lanes[i] || x != x ? x : lanes[i];
+    }
+  return lanes[0];
+}
+
+/// Bit i: whether lane i is set.
+template <Real T>
+HEED_INLINE std::uint64_t lane_bits(Mask<T> x) {
+  if constexpr (std::is_integral_v<typename Mask<T>::register_type>) {
+    return x;
+  } else if constexpr (requires { x.mask(); }) {
+    return x.mask();
+  } else {  // xsimd 8.1
+    bool lanes[kLanes<T>];
+    x.store_unaligned(lanes);
+    std::uint64_t bits = 0;
+    for (int i = 0; i < kLanes<T>; ++i) bits |= std::uint64_t(lanes[i]) << i;
+    return bits;
+  }
 }
 
 namespace detail {

@@ -4,7 +4,7 @@
 
 #include "heed/attention/mask/key_ranges.hpp"
 #include "heed/attention/mask/segments.hpp"
-#include "heed/attention/merge_routes.hpp"
+#include "heed/attention/routed.hpp"
 #include "heed/attention/schedule/lsh_buckets.hpp"
 #include "heed/attention/score/fill.hpp"
 #include "heed/block/concat.hpp"
@@ -72,53 +72,44 @@ struct LshAttention {
     // Keys are the sorted tokens with the last chunk once more in front: the chunks of query s are then keys begin(s)
     // .. begin(s) + 2 size - 1.
     const Index count = rounds * tokens;
-    Tensor<std::int32_t, 2> key_token(batch, size + count);
-    Tensor<std::int32_t, 3> q_place(batch, 1, count), k_place(batch, 1, size + count), ranges(2, 1, count);
-    Tensor<std::int32_t, 2> q_bucket(batch, count), k_bucket(batch, size + count);
+    Tensor<std::int32_t, 2> key_token(batch, size + count), bucket(batch, size + count);
+    Tensor<std::int32_t, 3> place(batch, 1, size + count);
+    Routes routes;
+    detail::resize_routes(routes, batch, 1, 0, count, rounds);
+    routes.place = std::move(order.place);
+    routes.by_query = false;
     for (Index b = 0; b < batch; ++b) {
-      for (Index s = 0; s < size + count; ++s) {
-        const Index from = (s + count - size) % count;
-        const std::int32_t token = order.token(b, from);
-        key_token(b, s) = token;
+      for (Index s = 0; s < count; ++s) {
+        const std::int32_t token = order.token(b, s);
         const bool kept = !inputs.input_mask.data || inputs.input_mask(b, token) != 0;
-        k_place(b, 0, s) = kept ? token : -1 - token;
-        k_bucket(b, s) = order.buckets(b, from / tokens, token);
-        if (s < size) continue;
-        q_place(b, 0, s - size) = k_place(b, 0, s);
-        q_bucket(b, s - size) = k_bucket(b, s);
+        key_token(b, size + s) = token;
+        place(b, 0, size + s) = kept ? token : -1 - token;
+        detail::write_route(routes, b * count + s, token, s / size * size, (s / size + 2) * size);
       }
-    }
-    for (Index s = 0; s < count; ++s) {
-      ranges(0, 0, s) = std::int32_t(s / size * size);
-      ranges(1, 0, s) = std::int32_t((s / size + 2) * size);
+      for (Index r = 0, s = 0; r < rounds; ++r)
+        for (Index n = 0; n < tokens; ++n, ++s) bucket(b, size + s) = order.buckets(b, r, order.token(b, s));
+      const auto close_ring = [&](std::int32_t* row) { std::copy_n(row + count, size, row); };
+      for (auto* keys : {&key_token, &bucket}) close_ring(keys->data() + b * (size + count));
+      close_ring(place.data() + b * (size + count));
     }
     const auto keep = [&](const auto& x) { return packed_with(x, qk, v); };
-    const auto kept_ranges = keep(ranges);
-    const auto kept_q = keep(q_place), kept_k = keep(k_place);
-    const auto kept_qb = keep(q_bucket), kept_kb = keep(k_bucket);
+    const auto kept_place = keep(place), begin = keep(routes.begin), end = keep(routes.end);
+    const auto kept_bucket = keep(bucket);
+    const auto queries = [&](const auto& x, int axis) { return const_view(x).slice(axis, size, count); };
     const auto attention =
-        softmax_attention(fill_scores(const_view(kept_q), const_view(kept_k), options.causal, true),
-                          key_ranges(const_view(kept_ranges).slice(0, 0, 1), const_view(kept_ranges).slice(0, 1, 1)) &&
-                              when(!options.attend_across_buckets, segments(const_view(kept_qb), const_view(kept_kb))));
+        softmax_attention(fill_scores(queries(kept_place, 2), const_view(kept_place), options.causal, true),
+                          key_ranges(begin, end) && when(!options.attend_across_buckets,
+                                                         segments(queries(kept_bucket, 1), const_view(kept_bucket))));
 
     const auto one_head = [](const auto& x) { return view(x).split(0, 1); };
     auto&& space = intermediates<T>(kName, qk_like, v_like);
-    const Index width = sizes[2], value_width = sizes_of(v)[2];
-    const auto queries = space.template make<3>({batch, count, width});
-    const auto keys = space.template make<3>({batch, size + count, width});
-    const auto values = space.template make<3>({batch, size + count, value_width});
-    const auto states = space.template make<4>({batch, 1, count, value_width});
-    const auto lses = space.template make<3>({batch, 1, count});
-    gather(device, qk, order.token, queries);
+    const auto keys = space.template make<3>({batch, size + count, sizes[2]});
+    const auto values = space.template make<3>({batch, size + count, sizes_of(v)[2]});
     gather(device, l2_normalize(device, qk), key_token, keys);
     gather(device, v, key_token, values);
-    attention(device, one_head(queries), one_head(keys), one_head(values), into(states, lses));
-    auto merged = make_output<T, 3>(kName, {batch, tokens, value_width}, qk_like, v_like);
-    if constexpr (AnyRecorded<Q, V>) {
-      merge_routes(device, states, lses, const_view(order.place), one_head(merged));
-    } else {
-      merge_routes(device, const_view(states), const_view(lses), const_view(order.place), view(merged).split(0, 1));
-    }
+    auto merged = make_output<T, 3>(kName, sizes_of(v), qk_like, v_like);
+    attend_routes(device, attention, routes, one_head(qk), one_head(keys), one_head(values),
+                  into(one_head(view(merged))));
     return Result<decltype(merged)>{std::move(merged), std::move(order.buckets)};
   }
 

@@ -69,8 +69,10 @@ struct MobaAttention {
       const auto block = std::size_t(c);
       return std::pair(block_begin[block], std::min(block_end[block], i + 1));
     });
-    const auto out = attend_routes(device, routes, heads(q), heads(k), heads(v));
-    return contiguous(device, view(out).select(0, 0).permute({1, 0, 2}));
+    auto out = make_output<OperandScalar<Q>, 3>(kName, sizes_of(v), q, k, v);
+    attend_routes(device, routes, heads(parameter_with(q, k, v)), heads(parameter_with(k, q, v)),
+                  heads(parameter_with(v, q, k)), {}, into(heads(view(out))));
+    return out;
   }
 
  private:

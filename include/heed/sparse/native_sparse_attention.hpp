@@ -9,7 +9,7 @@
 #include "heed/attention/schedule/group_choice.hpp"
 #include "heed/attention/weights.hpp"
 #include "heed/block/block_mean.hpp"
-#include "heed/block/elementwise.hpp"
+#include "heed/block/gate.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -62,8 +62,11 @@ struct NativeSparseAttention {
     const Index whole = tokens / size, blocks = (tokens + size - 1) / size, window = options.window_size;
     const SoftmaxOptions common{.scale = options.scale};
     const auto by_head = [](const auto& x) { return view(x).permute({0, 2, 1, 3}); };
-    const auto queries = by_head(parameter_with(q, k, v)), keys = by_head(parameter_with(k, q, v)),
-               values = by_head(parameter_with(v, q, k));
+    const auto with_all = [&](const auto& x) { return parameter_with(x, q, k, v, gate_cmp, gate_slc, gate_swa); };
+    const auto queries = by_head(with_all(q)), keys = by_head(with_all(k)), values = by_head(with_all(v));
+    using T = OperandScalar<Q>;
+    auto&& space = intermediates<T>(kName, q, k, v, gate_cmp, gate_slc, gate_swa);
+    const auto branch = [&] { return space.template make<4>({sizes_of(q)[0], tokens, heads, sizes_of(v)[3]}); };
 
     // One rule for all branches: query t sees a run of keys, of compressed ones those that are complete.
     Tensor<std::int32_t, 3> ranges(4, 1, tokens);
@@ -73,35 +76,44 @@ struct NativeSparseAttention {
       ranges(2, 0, t) = std::int32_t(std::max<Index>(0, t + 1 - window));
       ranges(3, 0, t) = std::int32_t(t + 1);
     }
-    const auto kept = packed_with(ranges, q, k, v);
+    const auto kept = packed_with(ranges, queries);
     const auto range = [&](Index i) { return const_view(kept).slice(0, i, 1); };
-    const auto gated = [&](const auto& out, const auto& gate) {
-      return multiply(device, by_head(out), view(gate).split(2, 1));
-    };
+    const auto gate = [](const auto& x) { return view(x).split(2, 1); };
 
     const auto block_keys = block_mean(device, keys.slice(2, 0, whole * size), size);
     const auto block_values = block_mean(device, values.slice(2, 0, whole * size), size);
     const auto compressed = softmax_attention(key_ranges(range(0), range(1)), common);
-    const auto selected = choose_by_group(
-        device, const_view(attention_weights(device, compressed, values_of(queries), values_of(block_keys))), groups,
-        size, blocks, options.block_count);
+    const auto selected = select(device, compressed, values_of(queries), values_of(block_keys), groups, blocks);
     const auto by_group = packed_with(const_view(selected).permute({0, 2, 1, 3}));
     const Routes routes = route_blocks(device, const_view(by_group), heads, [&](Index t, Index c) {
       return std::pair(c * size, std::min((c + 1) * size, t + 1));
     });
 
-    const auto o_cmp = compressed(device, queries, view(block_keys), view(block_values));
-    const auto o_slc = attend_routes(device, routes, queries, keys, values, common);
-    auto out = add(device, gated(o_cmp, gate_cmp), gated(o_slc, gate_slc));
-    if (window > 0) {
-      const auto o_swa = softmax_attention(key_ranges(range(2), range(3)), common)(device, queries, keys, values);
-      out = add(device, out, gated(o_swa, gate_swa));
-    }
-    return Result<decltype(out)>{std::move(out), selected};
+    const auto o_cmp = branch(), o_slc = branch();
+    compressed(device, queries, view(block_keys), view(block_values), into(by_head(o_cmp)));
+    attend_routes(device, routes, queries, keys, values, common, into(by_head(o_slc)));
+    const auto finish = [&](const auto&... gated) {
+      auto out = pointwise(GatedSum(), device, gated...);
+      return Result<decltype(out)>{std::move(out), selected};
+    };
+    if (window == 0) return finish(o_cmp, gate(gate_cmp), o_slc, gate(gate_slc));
+    const auto o_swa = branch();
+    softmax_attention(key_ranges(range(2), range(3)), common)(device, queries, keys, values, into(by_head(o_swa)));
+    return finish(o_cmp, gate(gate_cmp), o_slc, gate(gate_slc), o_swa, gate(gate_swa));
   }
 
  private:
   static constexpr std::string_view kName = "native_sparse_attention";
+
+  template <class D, class Attention, Real T>
+  Tensor<std::uint8_t, 4> select(const D& device, const Attention& compressed, const View<const T, 4>& queries,
+                                 const View<const T, 4>& block_keys, Index groups, Index blocks) const {
+    ScratchTensors<T> space;
+    const auto weights =
+        space.template make<4>({queries.size(0), queries.size(1), queries.size(2), block_keys.size(2)});
+    attention_weights(device, compressed, queries, block_keys, weights);
+    return choose_by_group(device, const_view(weights), groups, options.block_size, blocks, options.block_count);
+  }
 
   void check(const std::array<Index, 4>& q, const std::array<Index, 4>& k, const std::array<Index, 4>& v,
              const std::array<Index, 3>& cmp, const std::array<Index, 3>& slc, const std::array<Index, 3>& swa) const {

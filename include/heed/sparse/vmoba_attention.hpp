@@ -51,36 +51,50 @@ struct VmobaAttention {
                   "heed::VmobaAttention: q, k and v are (B, N, H, D)");
     check(sizes_of(q), sizes_of(k), sizes_of(v));
     const Index batch = sizes_of(q)[0], tokens = sizes_of(q)[1], heads = sizes_of(q)[2];
-    const Index size = block_length();
     const Tensor<std::int32_t, 1> order = block_order();  // the token at each place
     Tensor<std::int32_t, 1> place(tokens);
     for (Index x = 0; x < tokens; ++x) place(order(x)) = std::int32_t(x);
 
+    using T = OperandScalar<Q>;
     const auto by_head = [](const auto& x) { return view(x).permute({0, 2, 1, 3}); };
+    auto out = make_output<T, 4>(kName, {batch, tokens, heads, sizes_of(v)[3]}, q, k, v);
     const auto attend = [&](const auto& keys, const auto& values) {
-      const auto means = block_mean(device, values_of(keys), size);
-      const auto scores = matmul(device, by_head(values_of(q)), const_view(means).permute({0, 1, 3, 2}));
-      const auto mask =
-          choose_from_pools(device, const_view(scores), const_view(place), size,
-                            {options.select_mode, options.select_scope, options.top_k, options.threshold});
-      const Routes routes = route_blocks(device, const_view(mask), heads, [&](Index, Index c) {
-        return std::pair(c * size, std::min(tokens, (c + 1) * size));
-      });
-      const auto out = attend_routes(device, routes, by_head(q), keys, values);
-      return contiguous(device, view(out).permute({0, 2, 1, 3}));
+      const Routes routes = choose(device, by_head(values_of(q)), values_of(keys), place);
+      attend_routes(device, routes, by_head(parameter_with(q, k, v)), keys, values, {}, into(by_head(view(out))));
     };
     const auto k_heads = by_head(parameter_with(k, q, v)), v_heads = by_head(parameter_with(v, q, k));
-    if (sides()[0] == 0) return attend(k_heads, v_heads);  // the blocks of runs lie as they are
-
+    if (sides()[0] == 0) {  // the blocks of runs lie as they are
+      attend(k_heads, v_heads);
+      return out;
+    }
     Tensor<std::int32_t, 3> moved(batch, heads, tokens);
     for (Index row = 0; row < batch * heads; ++row) std::copy_n(order.data(), tokens, moved.data() + row * tokens);
-    const auto keys = gather(device, k_heads, moved);
-    const auto values = gather(device, v_heads, moved);
-    return attend(view(keys), view(values));
+    auto&& space = intermediates<T>(kName, q, k, v);
+    const auto keys = space.template make<4>(sizes_of(k_heads));
+    const auto values = space.template make<4>(sizes_of(v_heads));
+    gather(device, k_heads, moved, keys);
+    gather(device, v_heads, moved, values);
+    attend(keys, values);
+    return out;
   }
 
  private:
   static constexpr std::string_view kName = "vmoba_attention";
+
+  // What the queries (B, H, N, D) read of keys in the order of their blocks.
+  template <class D, Real T>
+  Routes choose(const D& device, const View<const T, 4>& queries, const View<const T, 4>& keys,
+                const Tensor<std::int32_t, 1>& place) const {
+    const Index size = block_length(), tokens = queries.size(2);
+    const auto means = block_mean(device, keys, size);
+    ScratchTensors<T> space;
+    const auto scores = space.template make<4>({queries.size(0), queries.size(1), tokens, sizes_of(means)[2]});
+    matmul(device, queries, const_view(means).permute({0, 1, 3, 2}), scores);
+    const auto mask = choose_from_pools(device, const_view(scores), const_view(place), size,
+                                        {options.select_mode, options.select_scope, options.top_k, options.threshold});
+    return route_blocks(device, const_view(mask), queries.size(1),
+                        [&](Index, Index c) { return std::pair(c * size, std::min(tokens, (c + 1) * size)); });
+  }
 
   Index frame() const { return options.patch_resolution[1] * options.patch_resolution[2]; }
   /// The sides of a tile, or {0, 0, 0} for runs.

@@ -7,7 +7,7 @@
 #include "heed/core/device.hpp"
 #include "heed/core/scratch.hpp"
 #include "heed/core/tensor.hpp"
-#include "heed/kernel/top_k.hpp"
+#include "heed/kernel/largest.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -19,8 +19,8 @@ inline Tensor<std::uint8_t, 4> no_blocks(Index batch, Index heads, Index queries
 }
 
 /// Sets, for query i, the k blocks of largest score among 0 .. own(i) - 1, all if they are fewer, and own(i) itself:
-/// scores and mask (B, H, N, blocks), scores of contiguous rows. Ties go to the lower block. Time O(own + k log k log
-/// own) a query.
+/// scores and mask (B, H, N, blocks), scores of contiguous rows. Ties go to the lower block. Time O(own log own) a
+/// query, and no sort.
 ///
 /// No gradient: the choice has none.
 template <Device D, Real T, class Own>
@@ -32,7 +32,8 @@ void choose_earlier_blocks(const D& device, const View<const T, 4>& scores, Inde
   parallel_for(device, scores.size(0) * heads * bands, [&](Index unit) {
     const Index b = unit / bands / heads, h = unit / bands % heads, first = unit % bands * kRows;
     ScratchFrame frame;
-    auto* const best = frame.take<kernel::Ranked<T>>(std::max<Index>(k, 1));
+    auto* const best = frame.take<std::int32_t>(std::max<Index>(k, 1));
+    auto* const spare = frame.take<kernel::Ranked<T>>(kernel::kLargestSpare);
     for (Index i = first; i < std::min(queries, first + kRows); ++i) {
       const Index last = own(i);
       mask(b, h, i, last) = 1;
@@ -40,8 +41,8 @@ void choose_earlier_blocks(const D& device, const View<const T, 4>& scores, Inde
         for (Index c = 0; c < last; ++c) mask(b, h, i, c) = 1;
         continue;
       }
-      const Index count = kernel::top_k<T>(scores.at(b, h, i), last, k, best);
-      for (Index s = 0; s < count; ++s) mask(b, h, i, best[s].index) = 1;
+      const Index count = kernel::largest_indices<T>(scores.at(b, h, i), last, k, best, spare);
+      for (Index s = 0; s < count; ++s) mask(b, h, i, best[s]) = 1;
     }
   });
 }

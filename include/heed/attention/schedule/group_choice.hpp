@@ -23,7 +23,8 @@ Tensor<std::uint8_t, 4> choose_by_group(const D& device, const View<const T, 4>&
     const Index b = unit / bands / groups, group = unit / bands % groups, first = unit % bands * kRows;
     ScratchFrame frame;
     T* const sums = frame.take<T>(blocks);
-    auto* const best = frame.take<kernel::Ranked<T>>(std::max<Index>(k, 1));
+    auto* const best = frame.take<std::int32_t>(std::max<Index>(k, 1));
+    auto* const spare = frame.take<kernel::Ranked<T>>(kernel::kLargestSpare);
     for (Index t = first; t < std::min(tokens, first + kRows); ++t) {
       const Index own = t / size;
       std::uint8_t* const row = mask.data() + ((b * tokens + t) * groups + group) * blocks;
@@ -37,8 +38,8 @@ Tensor<std::uint8_t, 4> choose_by_group(const D& device, const View<const T, 4>&
         for (Index c = 0; c < own; ++c) sums[c] += weight[c];
       }
       sums[own] = T(share);
-      const Index count = kernel::top_k<T>(sums, own + 1, k, best);
-      for (Index s = 0; s < count; ++s) row[best[s].index] = 1;
+      const Index count = kernel::largest_indices<T>(sums, own + 1, k, best, spare);
+      for (Index s = 0; s < count; ++s) row[best[s]] = 1;
     }
   });
   return mask;

@@ -2,6 +2,7 @@
 // Tokens hashed by random rotations, and sorted by their buckets.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <vector>
 
@@ -27,6 +28,18 @@ simd::Batch<T> first_for_rest(const T* row, Index begin, Index lanes) {
   alignas(64) T values[simd::kLanes<T>];
   for (Index x = 0; x < simd::kLanes<T>; ++x) values[x] = x < lanes ? row[begin + x] : row[0];
   return simd::load_aligned(values);
+}
+
+// Where the first of a row's elements that equal x stands; its last place if none does.
+template <Real T>
+Index first_of(const T* row, Index width, T x) {
+  constexpr Index w = simd::kLanes<T>;
+  Index i = 0;
+  for (; i + w <= width; i += w)
+    if (const auto bits = simd::lane_bits<T>(simd::load(row + i) == simd::Batch<T>(x)))
+      return i + std::countr_zero(bits);
+  while (i < width && row[i] != x) ++i;
+  return std::min(i, width - 1);
 }
 }  // namespace detail
 
@@ -60,8 +73,7 @@ LshOrder lsh_order(const D& device, const View<const T, 3>& y, Index rounds) {
       });
       const T high = simd::reduce_max<T>(largest), low = -simd::reduce_max<T>(-smallest);
       const bool negative = -low > high;
-      Index best = 0;
-      while (best + 1 < half && row[best] != (negative ? low : high)) ++best;
+      Index best = detail::first_of(row, half, negative ? low : high);
       if (negative) best += half;
       buckets[n] = std::int32_t(r * count + best);
       ++next[std::size_t(best) + 1];

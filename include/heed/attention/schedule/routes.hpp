@@ -15,10 +15,11 @@ namespace heed::inline HEED_ISA {
 
 /// A schedule of pairs (query, run of keys), P of them for each head: pair p of (b, h) is query(b, h, p) reading the
 /// keys begin(b, h, p) .. end(b, h, p) - 1. Heads with fewer pairs end in ones of query -1 and no keys. A query has up
-/// to S pairs, at the places place(b, h, i, s), or -1.
+/// to S pairs, at the places place(b, h, i, s), or -1. Pairs of one begin stand together and have different queries.
 struct Routes {
   Tensor<std::int32_t, 3> query, begin, end;  ///< (B, H, P)
   Tensor<std::int32_t, 4> place;              ///< (B, H, N, S)
+  bool by_query = true;                       ///< whether pairs of one begin are in the order of their queries
 };
 
 namespace detail {
