@@ -56,6 +56,33 @@ void conv_2d(benchmark::State& state) {
     bench::keep(out.data());
   });
 }
+// The gradients of x and of the weights: twice the multiply-adds of the forward.
+template <bool kTokens>
+void conv_2d_backward(benchmark::State& state) {
+  const Index channels = state.range(0), side = state.range(1), kh = state.range(2), kw = state.range(3);
+  const Index dilation = state.range(4);
+  Tensor<float, 4> x(1, channels, side, side), d_out(x.dimensions()), d_x(x.dimensions()), weight(channels, 1, kh, kw),
+      d_weight(channels, 1, kh, kw);
+  bench::fill_random(x, 1);
+  bench::fill_random(weight, 2);
+  bench::fill_random(d_out, 3);
+  d_x.setZero();
+  d_weight.setZero();
+  const auto map = [&](Tensor<float, 4>& memory) {
+    if constexpr (kTokens) {
+      return View<float, 4>(memory.data(), {1, side, side, channels}).permute({0, 3, 1, 2});
+    } else {
+      return heed::view(memory);
+    }
+  };
+  const ConvOptions options{
+      .padding = {dilation * (kh / 2), dilation * (kw / 2)}, .dilation = {dilation, dilation}, .groups = channels};
+  measure(state, x, 2 * kh * kw, [&] {
+    heed::conv_2d_backward(heed::DeviceRef(), View<const float, 4>(map(x)), heed::const_view(weight), options,
+                           View<const float, 4>(map(d_out)), map(d_x), heed::view(d_weight), View<float, 1>());
+    bench::keep(d_x.data());
+  });
+}
 void kernels(benchmark::internal::Benchmark* b) {
   b->ArgNames({"C", "side", "kh", "kw", "dilation"})->Unit(benchmark::kMicrosecond);
   for (const Index side : {14, 56}) {
@@ -67,6 +94,8 @@ void kernels(benchmark::internal::Benchmark* b) {
 }
 BENCHMARK(conv_2d<false>)->Name("conv_2d map")->Apply(kernels);
 BENCHMARK(conv_2d<true>)->Name("conv_2d tokens")->Apply(kernels);
+BENCHMARK(conv_2d_backward<false>)->Name("conv_2d_backward map")->Apply(kernels);
+BENCHMARK(conv_2d_backward<true>)->Name("conv_2d_backward tokens")->Apply(kernels);
 
 // Tokens (1, L, E) with K taps, causal.
 void depthwise_1d(benchmark::State& state) {

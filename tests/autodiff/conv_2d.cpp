@@ -35,12 +35,16 @@ TEST_CASE("Gradients of conv_2d") {
     check_gradients([&](auto&, const auto& v) { return layer(v.permute({0, 3, 1, 2})); }, x, layer);
   }
   SECTION("into a variable of channels last") {
-    Conv2d<double> layer{random_tensor<double, 4>({9, 1, 3, 3}, 1), random_tensor<double, 1>({9}, 2),
-                         ConvOptions::same(3, 9)};
-    auto x = random_tensor<double, 4>({1, 4, 5, 9}, 3);
+    const auto options = GENERATE(ConvOptions::same(3, 9), ConvOptions{{1, 1}, {3, 1}, {2, 1}, 9},
+                                  ConvOptions{{2, 3}, {1, 2}, {1, 1}, 9});
+    Conv2d<double> layer{random_tensor<double, 4>({9, 1, 3, 3}, 1), random_tensor<double, 1>({9}, 2), options};
+    auto x = random_tensor<double, 4>({2, 4, 10, 9}, 3);
     check_gradients(
         [&](auto& tape, const auto& v) {
-          const auto out = tape.template make<4>({1, 4, 5, 9});
+          const auto extent = [&](Index size, std::size_t a) {
+            return (size + 2 * options.padding[a] - 2 * options.dilation[a] - 1) / options.stride[a] + 1;
+          };
+          const auto out = tape.template make<4>({2, extent(4, 0), extent(10, 1), 9});
           heed::conv_2d(heed::DeviceRef(), v.permute({0, 3, 1, 2}), layer.weight, layer.bias, layer.options,
                         out.permute({0, 3, 1, 2}));
           return out;

@@ -123,6 +123,17 @@ class CaseFile {
   /// A tensor that fails whatever its values are.
   void reject(std::string_view kind, std::string_view name, std::string why);
 
+  /// Visits parameters that are now known to have been asked for. Named, as all visitors here, to be of one type for
+  /// all operators.
+  struct Used {
+    const CaseFile& file;
+    const std::string& prefix;
+    template <class X>
+    void operator()(std::string_view name, X&) const {
+      file.used("param.", prefix + std::string(name));
+    }
+  };
+
   template <class T, int R>
   heed::Tensor<T, R> read(std::string_view kind, std::string_view name) const {
     heed::Tensor<T, R> tensor;
@@ -208,7 +219,8 @@ class Case : public CaseFile {
   template <heed::HasParameters Op>
   void parameters(Op& op, const std::string& prefix = "") const {
     heed::load(op, file_, "param." + prefix);
-    heed::for_each_parameter(op, [&](std::string_view name, auto&) { used("param.", prefix + std::string(name)); });
+    const Used used{*this, prefix};
+    heed::for_each_parameter(op, used);
   }
 
   /// op(arguments...) for an operator that is given no tensor, and so would not know the tape.
@@ -244,12 +256,8 @@ class RecordingCase : public CaseFile {
   template <heed::HasParameters Op>
   void parameters(Op& op, const std::string& prefix = "") {
     heed::load(op, file_, "param." + prefix);
-    heed::for_each_parameter(op, [&](std::string_view name, auto& tensor) {
-      wanted_.push_back({used("param.", prefix + std::string(name)), [this, &tensor] {
-                           tape_.remember(tensor);  // one that no block has seen has the gradient 0
-                           return computed(tape_.grad(tensor));
-                         }});
-    });
+    const GradientsWanted wanted{*this, prefix};
+    heed::for_each_parameter(op, wanted);
   }
 
   template <class Op, class... X>
@@ -274,6 +282,18 @@ class RecordingCase : public CaseFile {
   }
 
  private:
+  struct GradientsWanted {
+    RecordingCase& c;
+    const std::string& prefix;
+    template <class X>
+    void operator()(std::string_view name, X& tensor) const {
+      c.wanted_.push_back({c.used("param.", prefix + std::string(name)), [&c = c, &tensor] {
+                             c.tape_.remember(tensor);  // one that no block has seen has the gradient 0
+                             return computed(c.tape_.grad(tensor));
+                           }});
+    }
+  };
+
   struct Wanted {
     std::string name;  // with in. or param.
     std::function<Computed()> gradient;

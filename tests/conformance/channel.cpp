@@ -1,38 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adapters for the operators of mechanisms/channel.md.
 #include "heed/channel.hpp"
+#include "attributes.hpp"
 #include "registry.hpp"
 
 namespace conformance {
 
 namespace {
-
-// The choice that an attribute names; the operator's own where the file has none.
-template <class C, class Choice>
-void choose(const C& c, std::string_view name, Choice& option,
-            std::initializer_list<std::pair<std::string_view, Choice>> choices) {
-  if (!c.has_attr(name)) return;
-  const std::string text = c.text(name);
-  for (const auto& [known, choice] : choices)
-    if (known == text) {
-      option = choice;
-      return;
-    }
-  throw std::invalid_argument(std::string(name) + " cannot be " + text);
-}
-
-template <class C>
-void read(const C& c, std::string_view name, Index& option) {
-  if (c.has_attr(name)) option = c.integer(name);
-}
-template <class C>
-void read(const C& c, std::string_view name, double& option) {
-  if (c.has_attr(name)) option = c.number(name);
-}
-template <class C>
-void read(const C& c, std::string_view name, bool& option) {
-  if (c.has_attr(name)) option = c.flag(name);
-}
 
 template <class C>
 void read_four(const C& c, std::string_view name, std::array<Index, 4>& option) {
@@ -40,13 +14,6 @@ void read_four(const C& c, std::string_view name, std::array<Index, 4>& option) 
   const std::vector<Index> values = c.integers(name);
   if (values.size() != 4) throw std::invalid_argument(std::string(name) + " must have four values");
   std::copy(values.begin(), values.end(), option.begin());
-}
-
-// An operator of one map.
-template <class C, class Op>
-void run(C& c, Op& op) {
-  c.parameters(op);
-  c.out("out", op(c.in(rank<4>, "x")));
 }
 
 template <class C, class Gate>

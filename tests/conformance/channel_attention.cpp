@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adapters for the attention over positions, channels and slots of mechanisms/channel.md.
+#include "attributes.hpp"
 #include "heed/channel/channel_affinity_attention.hpp"
 #include "heed/channel/cross_covariance_attention.hpp"
 #include "heed/channel/double_attention.hpp"
@@ -17,27 +18,6 @@
 namespace conformance {
 
 namespace {
-
-// An attribute that the file leaves out is the operator's own.
-template <class C>
-void read(const C& c, std::string_view name, Index& option) {
-  if (c.has_attr(name)) option = c.integer(name);
-}
-template <class C>
-void read(const C& c, std::string_view name, double& option) {
-  if (c.has_attr(name)) option = c.number(name);
-}
-template <class C>
-void read(const C& c, std::string_view name, bool& option) {
-  if (c.has_attr(name)) option = c.flag(name);
-}
-
-// An operator of one map.
-template <class C, class Op>
-void run(C& c, Op& op) {
-  c.parameters(op);
-  c.out("out", op(c.in(rank<4>, "x")));
-}
 
 void add_channel_attention(Registry& add) {
   add("position_attention", []<class C>(C& c) {
@@ -102,14 +82,13 @@ void add_channel_attention(Registry& add) {
     }
   });
   add("non_local", []<class C>(C& c) {
-    using Op = heed::NonLocal<Scalar<C>>;
-    using Mode = typename Op::Mode;
-    const std::map<std::string, Mode> modes{{"embedded_gaussian", Mode::kEmbeddedGaussian},
-                                            {"gaussian", Mode::kGaussian},
-                                            {"dot_product", Mode::kDotProduct},
-                                            {"concatenation", Mode::kConcatenation}};
-    Op op;
-    if (c.has_attr("mode")) op.options.mode = modes.at(c.text("mode"));
+    heed::NonLocal<Scalar<C>> op;
+    using Mode = typename decltype(op)::Mode;
+    choose(c, "mode", op.options.mode,
+           {{"embedded_gaussian", Mode::kEmbeddedGaussian},
+            {"gaussian", Mode::kGaussian},
+            {"dot_product", Mode::kDotProduct},
+            {"concatenation", Mode::kConcatenation}});
     read(c, "sub_sample", op.options.sub_sample);
     read(c, "use_scale", op.options.use_scale);
     c.parameters(op);

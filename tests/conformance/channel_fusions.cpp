@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adapters for the fusion blocks of mechanisms/channel.md.
+#include "attributes.hpp"
 #include "heed/channel/adaptive_edge_operator.hpp"
 #include "heed/channel/channel_attention_modulation.hpp"
 #include "heed/channel/dream.hpp"
@@ -12,12 +13,6 @@
 namespace conformance {
 
 namespace {
-
-// An attribute that the file leaves out is the operator's own.
-template <class C>
-void read(const C& c, std::string_view name, Index& option) {
-  if (c.has_attr(name)) option = c.integer(name);
-}
 
 template <int R, class C>
 void run_dream(C& c, const heed::Dream<Scalar<C>>& op) {
@@ -36,8 +31,7 @@ void add_channel_fusions(Registry& add) {
     heed::ResolutionAwareChannelAttention<Scalar<C>> op;
     using Resolution = typename decltype(op)::Resolution;
     if (c.has_attr("resolution") && c.text("resolution") == "fine") op.options.resolution = Resolution::kFine;
-    c.parameters(op);
-    c.out("out", op(c.in(rank<4>, "x")));
+    run(c, op);
   });
   add("adaptive_edge_operator", []<class C>(C& c) {
     heed::AdaptiveEdgeOperator<Scalar<C>> op{{.gray = c.has_attr("gray") && c.flag("gray")}};
@@ -55,8 +49,7 @@ void add_channel_fusions(Registry& add) {
     heed::SpatialReductionAttention<Scalar<C>> op;
     read(c, "num_heads", op.options.num_heads);
     read(c, "sr_ratio", op.options.sr_ratio);
-    c.parameters(op);
-    c.out("out", op(c.in(rank<4>, "x")));
+    run(c, op);
   });
   add("self_attention_fusion", []<class C>(C& c) {
     heed::SelfAttentionFusion<Scalar<C>> op;

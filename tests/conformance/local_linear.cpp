@@ -30,14 +30,14 @@ void add_masked_attention(Registry& add) {
     const heed::MaskedAttention attend{{.scale = c.number_or_null("scale")}};
     const auto q = c.in(rank<4>, "q"), k = c.in(rank<4>, "k"), v = c.in(rank<4>, "v");
     const auto both = [&] {
-      if (!c.has_in("mask")) return attend.with_lse(q, k, v);
+      if (!c.has_in("mask")) return attend.attend().with_lse(q, k, v);
       switch (c.shape("mask").size()) {
         case 2:
-          return attend.with_lse(q, k, v, c.mask(rank<2>, "mask"));
+          return attend.attend(c.mask(rank<2>, "mask")).with_lse(q, k, v);
         case 3:
-          return attend.with_lse(q, k, v, c.mask(rank<3>, "mask"));
+          return attend.attend(c.mask(rank<3>, "mask")).with_lse(q, k, v);
         default:
-          return attend.with_lse(q, k, v, c.mask(rank<4>, "mask"));
+          return attend.attend(c.mask(rank<4>, "mask")).with_lse(q, k, v);
       }
     }();
     c.out("out", std::get<0>(both));
@@ -52,10 +52,11 @@ void add_variable_block_sparse_attention(Registry& add) {
                                                      .scale = c.number_or_null("scale")}};
     const auto q = c.in(rank<4>, "q"), k = c.in(rank<4>, "k"), v = c.in(rank<4>, "v");
     const auto mask = c.mask(rank<3>, "block_mask");
-    const auto both = c.has_in("q_block_lengths")
-                          ? attend.with_lse(q, k, v, mask, c.indices(rank<2>, "q_block_lengths"),
-                                            c.indices(rank<2>, "k_block_lengths"))
-                          : attend.with_lse(q, k, v, mask);
+    const auto both =
+        c.has_in("q_block_lengths")
+            ? attend.attend(mask, c.indices(rank<2>, "q_block_lengths"), c.indices(rank<2>, "k_block_lengths"))
+                  .with_lse(q, k, v)
+            : attend.attend(mask).with_lse(q, k, v);
     c.out("out", std::get<0>(both));
     c.out("lse", std::get<1>(both));
   });

@@ -122,6 +122,15 @@ TEST_CASE("slice") {
   CHECK_THROWS_AS(view.slice(0, 1, -1), heed::Error);
 }
 
+TEST_CASE("parts of an empty tensor point nowhere") {
+  const Tensor<float, 3> x(0, 4, 5);
+  const auto part = heed::const_view(x).slice(1, 2, 2);
+  CHECK((part.data == nullptr && part.size(1) == 2 && part.stride(1) == 5));
+  const auto row = heed::const_view(x).select(2, 3);
+  CHECK((row.data == nullptr && row.size(0) == 0 && row.size(1) == 4));
+  CHECK(heed::const_view(x).stepped(1, 1, 2).data == nullptr);
+}
+
 TEST_CASE("stepped") {
   Tensor<float, 1> values(7);
   for (Index i = 0; i < 7; ++i) values(i) = float(i);

@@ -18,7 +18,7 @@ TEMPLATE_TEST_CASE("masked_attention agrees with the definition", "", float, dou
     NaiveAttention naive{.scale = 0.7};
     const auto want = naive.seeing(mask)(q, k, v);
     const MaskedAttention attend{{.scale = 0.7}};
-    const auto [out, lse] = attend.with_lse(q, k, v, mask);
+    const auto [out, lse] = attend.attend(mask).with_lse(q, k, v);
     CHECK(error_of(out, want.out) < tolerance);
     CHECK(error_of(lse, want.lse) < tolerance);
     CHECK(lse(1, 2, n / 2) == -T(kInfinity));
@@ -28,7 +28,7 @@ TEMPLATE_TEST_CASE("masked_attention agrees with the definition", "", float, dou
     const Eigen::ThreadPoolDevice device(&pool, 2);
     Tensor<T, 4> again(2, 4, n, 3);
     Tensor<T, 3> again_lse(2, 4, n);
-    attend(device, q, k, v, mask, into(again, again_lse));
+    attend.attend(mask)(device, q, k, v, into(again, again_lse));
     CHECK(error_of(again, out) == 0);
     CHECK(error_of(again_lse, lse) == 0);
     CHECK(error_of(attend(device, q, k, v, mask), out) == 0);
@@ -41,11 +41,11 @@ TEST_CASE("masked_attention without a mask, and with smaller ones") {
   const MaskedAttention attend;
   const auto want = NaiveAttention()(q, k, v);
   CHECK(error_of(attend(q, k, v), want.out) < 1e-6);
-  const auto [out, lse] = attend.with_lse(q, k, v);
+  const auto [out, lse] = attend.attend().with_lse(q, k, v);
   CHECK(error_of(lse, want.lse) < 1e-6);
   CHECK(error_of(attend(Eigen::DefaultDevice(), q, k, v), out) == 0);
   Tensor<float, 4> again(2, 4, 9, 3);
-  attend(Eigen::DefaultDevice(), q, k, v, into(again));
+  attend.attend()(Eigen::DefaultDevice(), q, k, v, into(again));
   CHECK(error_of(again, out) == 0);
 
   const auto by_head = random_mask<3>({4, 9, 20}, 5, 0.5);

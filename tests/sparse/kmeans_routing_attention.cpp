@@ -43,6 +43,25 @@ TEST_CASE("kmeans_routing_attention of one cluster of all tokens is attention wi
   }
 }
 
+TEST_CASE("kmeans_routing_attention: a token of NaN is in no cluster") {
+  auto q = random_tensor<float, 4>({2, 2, 30, 8}, 1);
+  const auto v = random_tensor<float, 4>({2, 2, 30, 5}, 3);
+  for (Index d = 0; d < 8; ++d) q(1, 0, 7, d) = float(kNaN);
+  KmeansRoutingAttention<float> attend{{.window_size = 16, .shared_qk = true}};
+  attend.centroids = random_tensor<float, 3>({2, 3, 8}, 4);
+  const auto out = attend(q, q, v).out;
+  for (Index i = 0; i < out.size(); ++i) CHECK(std::isfinite(out.data()[i]));
+  for (Index d = 0; d < 5; ++d) CHECK(out(1, 0, 7, d) == 0);
+  const auto updated = KmeansCentroidUpdate()(q, attend.centroids);
+  CHECK(updated.assignment(1, 0, 7) == -1);
+  for (Index i = 0; i < updated.centroids.size(); ++i) CHECK(std::isfinite(updated.centroids.data()[i]));
+
+  // Nothing but NaN is no reason to read elsewhere.
+  q.setConstant(float(kNaN));
+  CHECK(attend(q, q, v).out(0, 0, 0, 0) == 0);
+  CHECK(KmeansCentroidUpdate()(q, attend.centroids).assignment(0, 0, 0) == -1);
+}
+
 TEST_CASE("kmeans_centroid_update keeps the centroid that has no members") {
   Tensor<float, 4> x(1, 1, 2, 2);
   x.setValues({{{{3, 0}, {0, 2}}}});

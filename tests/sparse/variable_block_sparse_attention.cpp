@@ -29,7 +29,7 @@ TEMPLATE_TEST_CASE("variable_block_sparse_attention agrees with the definition",
   };
   auto want = naive(q, k, v);
   const VariableBlockSparseAttention attend;
-  const auto [out, lse] = attend.with_lse(q, k, v, mask, q_lengths, k_lengths);
+  const auto [out, lse] = attend.attend(mask, q_lengths, k_lengths).with_lse(q, k, v);
   CHECK(error_of(out, want.out) < tolerance);
   CHECK(error_of(lse, want.lse) < tolerance);
   CHECK(lse(0, 3, 8) == -T(kInfinity));
@@ -38,7 +38,7 @@ TEMPLATE_TEST_CASE("variable_block_sparse_attention agrees with the definition",
   const Eigen::ThreadPoolDevice device(&pool, 3);
   CHECK(error_of(attend(device, q, k, v, mask, q_lengths, k_lengths), out) == 0);
   Tensor<T, 4> again(2, 4, n, 3);
-  attend(device, q, k, v, mask, q_lengths, k_lengths, into(again));
+  attend.attend(mask, q_lengths, k_lengths)(device, q, k, v, into(again));
   CHECK(error_of(again, out) == 0);
 
   // Uniform blocks of 12 and 13.
@@ -46,11 +46,11 @@ TEMPLATE_TEST_CASE("variable_block_sparse_attention agrees with the definition",
   naive.scale = 0.3;
   naive.visible = [&](Index, Index h, Index i, Index j) { return mask(h, i / 12, j / 13) != 0; };
   want = naive(q, k, v);
-  const auto [uniform_out, uniform_lse] = uniform.with_lse(q, k, v, mask);
+  const auto [uniform_out, uniform_lse] = uniform.attend(mask).with_lse(q, k, v);
   CHECK(error_of(uniform_out, want.out) < tolerance);
   CHECK(error_of(uniform_lse, want.lse) < tolerance);
   CHECK(error_of(uniform(q, k, v, mask), uniform_out) == 0);
-  uniform(device, q, k, v, mask, into(again));
+  uniform.attend(mask)(device, q, k, v, into(again));
   CHECK(error_of(again, uniform_out) == 0);
 }
 

@@ -119,9 +119,9 @@ auto merge_attention_states(const D& device, const O& outputs, const L& lses) {
   merge_attention_states(device, outputs, lses, into(out, lse));
   return std::make_tuple(std::move(out), std::move(lse));
 }
-template <TensorLike O, TensorLike L>
+template <Operand O, Operand L>
 auto merge_attention_states(const O& outputs, const L& lses) {
-  return merge_attention_states(Eigen::DefaultDevice(), outputs, lses);
+  return merge_attention_states(DeviceRef(), outputs, lses);
 }
 
 /// The gradients of merge_attention_states, added: with w_s = exp(lses_s - lse),

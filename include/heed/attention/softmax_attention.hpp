@@ -159,7 +159,9 @@ struct SoftmaxAttention {
                   "heed: q, k, v and out must have the same rank: (B, H, N, D), (H, N, D) or (N, D)");
     const TensorSource<ScalarOf<K>, ScalarOf<V>> source{const_view(k).template promote<4>(),
                                                         const_view(v).template promote<4>()};
-    attend(device, q, source, shape_of(const_view(q).template promote<4>(), source), target);
+    const View<const ScalarOf<Q>, 4> queries = const_view(q).template promote<4>();
+    attend(device, queries, source, shape_of(queries, source), target.out.template promote<4>(),
+           target.lse.template promote<3>(), target.has_lse());
   }
 
   /// The same over a source of keys and values (a cache, several tensors), of `keys` keys in `kv_heads` heads.
@@ -170,7 +172,8 @@ struct SoftmaxAttention {
     shape.kv_heads = kv_heads;
     shape.keys = keys;
     shape.value_width = value_width;
-    attend(device, q, source, shape, target);
+    attend(device, View<const ScalarOf<Q>, 4>(const_view(q).template promote<4>()), source, shape,
+           target.out.template promote<4>(), target.lse.template promote<3>(), target.has_lse());
   }
 
  private:
@@ -231,24 +234,21 @@ struct SoftmaxAttention {
         shape, score, rule, source, q, out, lse, scale, options.position_offset};
   }
 
-  template <class D, class Q, class Source, class UO, int Rank, class L>
-  void attend(const D& device, const Q& query, const Source& source, AttentionShape shape,
-              const Into<UO, Rank, L>& target) const {
-    using UQ = ScalarOf<Q>;
+  // The same code for every device and rank.
+  template <class UQ, class Source, class UO, class L>
+  void attend(const DeviceRef& device, const View<const UQ, 4>& q, const Source& source, AttentionShape shape,
+              const View<UO, 4>& out, const View<L, 3>& lse, bool wants_lse) const {
     using T = Compute<UQ>;
     static_assert(Storage<UQ> && Storage<typename Source::Key> && Storage<typename Source::Value> && Storage<UO>,
                   "heed: tensors must hold float, double, bfloat16 or half");
     static_assert(std::same_as<T, Compute<typename Source::Key>> && std::same_as<T, Compute<typename Source::Value>>,
                   "heed: q, k and v must be computed in the same type: double goes with double only");
     static_assert(std::same_as<L, T>, "heed: lse must be float, or double where q is double");
-    const View<const UQ, 4> q = const_view(query).template promote<4>();
-    const View<UO, 4> out = target.out.template promote<4>();
-    const View<T, 3> lse = target.lse.template promote<3>();
     complete(q, shape);
     const std::array<Index, 4> expected{shape.batch, shape.heads, shape.queries, shape.value_width};
     require(out.sizes == expected, kName, "out must have shape ", shape_text(expected), ", got ",
             shape_text(out.sizes));
-    if (target.has_lse()) {
+    if (wants_lse) {
       const std::array<Index, 3> rows{shape.batch, shape.heads, shape.queries};
       require(lse.sizes == rows, kName, "lse must have shape ", shape_text(rows), ", got ", shape_text(lse.sizes));
     }

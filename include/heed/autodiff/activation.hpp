@@ -7,21 +7,15 @@
 
 namespace heed::inline HEED_ISA {
 
-/// activate of a Var, and with it relu, silu, gelu and all the others.
+/// activate of a Var, and with it relu, silu, gelu and all the others, into another, which nothing has read yet.
 template <Device D, ActivationFunction F, Recorded X>
-X activate(const D& device, const F& f, const X& x) {
+void activate(const D& device, const F& f, const X& x, const X& out) {
   auto& tape = tape_of("activate", x);
   const X in = tape.operand(x);
-  const X out = tape.template make<X::rank>(in.sizes());
   activate(DeviceRef(device), f, in.value(), tape.written(out));
   tape.on_backward(out, [&tape, f, in, out] {
     activate_backward(tape.device(), f, in.value(), tape.gradient(out), tape.accumulate(in));
   });
-  return out;
-}
-template <ActivationFunction F, Recorded X>
-X activate(const F& f, const X& x) {
-  return activate(DeviceRef(), f, x);
 }
 
 }  // namespace heed::inline HEED_ISA

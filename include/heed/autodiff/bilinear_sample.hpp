@@ -7,20 +7,17 @@
 
 namespace heed::inline HEED_ISA {
 
-/// bilinear_sample where the map or the points are a Var; the other may be a tensor, which is then a parameter.
-template <Device D, Operand M, Operand P>
-requires AnyRecorded<M, P>
-auto bilinear_sample(const D& device, const M& map_like, const P& points_like) {
-  auto& tape = tape_of("bilinear_sample", map_like, points_like);
+/// bilinear_sample into a variable that nothing has read yet; a tensor beside it is a parameter.
+template <Device D, Operand M, Operand P, Recorded O>
+void bilinear_sample(const D& device, const M& map_like, const P& points_like, const O& out) {
+  auto& tape = tape_of("bilinear_sample", out);
   const auto map = tape.operand(map_like);
   const auto points = tape.operand(points_like);
-  const auto out = tape.template make<3>(detail::bilinear_sample_sizes(map.sizes(), points.sizes()));
   bilinear_sample(DeviceRef(device), map.value(), points.value(), tape.written(out));
   tape.on_backward(out, [&tape, map, points, out] {
     bilinear_sample_backward(tape.device(), map.value(), points.value(), tape.gradient(out), tape.accumulate(map),
                              tape.accumulate(points));
   });
-  return out;
 }
 
 }  // namespace heed::inline HEED_ISA

@@ -22,20 +22,5 @@ void conv_2d(const D& device, const X& x_like, const W& weight_like, const B& bi
                      tape.accumulate(weight), tape.accumulate(bias));
   });
 }
-/// conv_2d where x, weight or bias is a Var; the others may be tensors, which are then parameters.
-template <Device D, Operand X, Operand W, Operand B>
-requires AnyRecorded<X, W, B>
-auto conv_2d(const D& device, const X& x, const W& weight, const B& bias, const ConvOptions& options = {}) {
-  auto& tape = tape_of("conv_2d", x, weight, bias);
-  const auto out =
-      tape.template make<4>(detail::conv_2d_sizes(sizes_of(x), sizes_of(weight), sizes_of(bias)[0], options));
-  conv_2d(device, x, weight, bias, options, out);
-  return out;
-}
-template <Operand X, Operand W, Operand B>
-requires AnyRecorded<X, W, B>
-auto conv_2d(const X& x, const W& weight, const B& bias, const ConvOptions& options = {}) {
-  return conv_2d(DeviceRef(), x, weight, bias, options);
-}
 
 }  // namespace heed::inline HEED_ISA

@@ -7,16 +7,14 @@
 
 namespace heed::inline HEED_ISA {
 
-/// decay_matrix of a Var.
-template <Device D, Recorded X>
-auto decay_matrix(const D& device, const X& x) {
+/// decay_matrix of a Var into another, which nothing has read yet.
+template <Device D, Recorded X, Recorded O>
+void decay_matrix(const D& device, const X& x, const O& out) {
   auto& tape = tape_of("decay_matrix", x);
-  const auto out = tape.template make<4>(detail::decay_sizes(x.sizes()));
   decay_matrix(DeviceRef(device), x.value(), tape.written(out));
   tape.on_backward(out, [&tape, x, out] {
     decay_matrix_backward(tape.device(), x.value(), out.value(), tape.gradient(out), tape.accumulate(x));
   });
-  return out;
 }
 
 }  // namespace heed::inline HEED_ISA

@@ -8,21 +8,15 @@
 namespace heed::inline HEED_ISA {
 
 /// embedding where the table is a Var: tape.parameter(table) of a tensor. The tape keeps a copy of the indices.
-template <Device D, Recorded W, TensorLike I>
-auto embedding(const D& device, const W& table, const I& indices) {
+template <Device D, Recorded W, TensorLike I, Recorded O>
+void embedding(const D& device, const W& table, const I& indices, const O& out) {
   auto& tape = tape_of("embedding", table);
   const auto entries = tape.operand(table);
   const auto at = tape.keep(const_view(indices));
-  const auto out = tape.template make<kRankOf<I> + 1>(detail::embedding_sizes(at, entries.value()));
   embedding(DeviceRef(device), entries.value(), at, tape.written(out));
   tape.on_backward(out, [&tape, entries, at, out] {
     embedding_backward(tape.device(), at, tape.gradient(out), tape.accumulate(entries));
   });
-  return out;
-}
-template <Recorded W, TensorLike I>
-auto embedding(const W& table, const I& indices) {
-  return embedding(DeviceRef(), table, indices);
 }
 
 }  // namespace heed::inline HEED_ISA

@@ -16,17 +16,5 @@ void gather(const D& device, const X& x, const I& indices, const X& out) {
   tape.on_backward(
       out, [&tape, x, kept, out] { gather_backward(tape.device(), kept, tape.gradient(out), tape.accumulate(x)); });
 }
-/// The same into a new variable.
-template <Device D, Recorded X, TensorLike I>
-X gather(const D& device, const X& x, const I& indices) {
-  auto& tape = tape_of("gather", x);
-  const X out = tape.template make<X::rank>(detail::gather_sizes<X::rank>(x.sizes(), const_view(indices)));
-  gather(device, x, indices, out);
-  return out;
-}
-template <Recorded X, TensorLike I>
-X gather(const X& x, const I& indices) {
-  return gather(DeviceRef(), x, indices);
-}
 
 }  // namespace heed::inline HEED_ISA

@@ -7,8 +7,7 @@
 
 namespace heed::inline HEED_ISA {
 
-/// matmul where a or b is a Var; the other may be a tensor, which is then a parameter. The result is a new variable, or
-/// goes into `out`, which nothing has read yet.
+/// matmul into a variable that nothing has read yet; a tensor beside it is a parameter.
 template <Device D, Operand A, Operand B, Recorded O>
 void matmul(const D& device, const A& a_like, const B& b_like, const O& out) {
   auto& tape = tape_of("matmul", out);
@@ -19,15 +18,5 @@ void matmul(const D& device, const A& a_like, const B& b_like, const O& out) {
     matmul_backward(tape.device(), a.value(), b.value(), tape.gradient(out), tape.accumulate(a), tape.accumulate(b));
   });
 }
-template <Device D, Operand A, Operand B>
-requires AnyRecorded<A, B>
-auto matmul(const D& device, const A& a, const B& b) {
-  const auto out = tape_of("matmul", a, b).template make<kOperandRank<A>>(detail::matmul_sizes(a, b));
-  matmul(device, a, b, out);
-  return out;
-}
-template <Operand A, Operand B>
-requires AnyRecorded<A, B>
-auto matmul(const A& a, const B& b) { return matmul(DeviceRef(), a, b); }
 
 }  // namespace heed::inline HEED_ISA

@@ -19,9 +19,5 @@ X max(const D& device, const X& x, const int (&axes)[Count]) {
   });
   return out;
 }
-template <Recorded X, std::size_t Count>
-X max(const X& x, const int (&axes)[Count]) {
-  return max(DeviceRef(), x, axes);
-}
 
 }  // namespace heed::inline HEED_ISA

@@ -24,10 +24,5 @@ auto merge_attention_states(const D& device, const O& outputs_like, const L& lse
   });
   return std::make_tuple(out, lse);
 }
-template <Operand O, Operand L>
-requires AnyRecorded<O, L>
-auto merge_attention_states(const O& outputs, const L& lses) {
-  return merge_attention_states(DeviceRef(), outputs, lses);
-}
 
 }  // namespace heed::inline HEED_ISA

@@ -20,21 +20,6 @@ void layer_norm(const D& device, const X& x_like, const W& weight_like, const B&
                         tape.accumulate(weight), tape.accumulate(bias));
   });
 }
-/// layer_norm where x, weight or bias is a Var; the others may be tensors, which are then parameters.
-template <Device D, Operand X, Operand W, Operand B>
-requires AnyRecorded<X, W, B>
-auto layer_norm(const D& device, const X& x_like, const W& weight_like, const B& bias_like, double eps = 1e-5) {
-  auto& tape = tape_of("layer_norm", x_like, weight_like, bias_like);
-  const auto out = tape.template make<kOperandRank<X>>(sizes_of(x_like));
-  layer_norm(device, x_like, weight_like, bias_like, eps, out);
-  return out;
-}
-template <Operand X, Operand W, Operand B>
-requires AnyRecorded<X, W, B>
-auto layer_norm(const X& x, const W& weight, const B& bias, double eps = 1e-5) {
-  return layer_norm(DeviceRef(), x, weight, bias, eps);
-}
-
 /// rms_norm into a variable that nothing has read yet; tensors beside it are parameters.
 template <Device D, Operand X, Operand W, Recorded O>
 void rms_norm(const D& device, const X& x_like, const W& weight_like, double eps, const O& out) {
@@ -47,17 +32,4 @@ void rms_norm(const D& device, const X& x_like, const W& weight_like, double eps
                       tape.accumulate(weight));
   });
 }
-/// rms_norm where x or weight is a Var; the other may be a tensor, which is then a parameter.
-template <Device D, Operand X, Operand W>
-requires AnyRecorded<X, W>
-auto rms_norm(const D& device, const X& x_like, const W& weight_like, double eps = 1e-6) {
-  auto& tape = tape_of("rms_norm", x_like, weight_like);
-  const auto out = tape.template make<kOperandRank<X>>(sizes_of(x_like));
-  rms_norm(device, x_like, weight_like, eps, out);
-  return out;
-}
-template <Operand X, Operand W>
-requires AnyRecorded<X, W>
-auto rms_norm(const X& x, const W& weight, double eps = 1e-6) { return rms_norm(DeviceRef(), x, weight, eps); }
-
 }  // namespace heed::inline HEED_ISA

@@ -17,9 +17,5 @@ X sum(const D& device, const X& x, const int (&axes)[Count], double factor = 1) 
       out, [&tape, x, factor, out] { sum_backward(tape.device(), tape.gradient(out), factor, tape.accumulate(x)); });
   return out;
 }
-template <Recorded X, std::size_t Count>
-X sum(const X& x, const int (&axes)[Count], double factor = 1) {
-  return sum(DeviceRef(), x, axes, factor);
-}
 
 }  // namespace heed::inline HEED_ISA

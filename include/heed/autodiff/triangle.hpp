@@ -7,16 +7,14 @@
 
 namespace heed::inline HEED_ISA {
 
-/// lower_triangle of a Var.
+/// lower_triangle of a Var into another, which nothing has read yet.
 template <Device D, Recorded X>
-X lower_triangle(const D& device, const X& x, Index diagonal = 0) {
+void lower_triangle(const D& device, const X& x, Index diagonal, const X& out) {
   auto& tape = tape_of("lower_triangle", x);
-  const X out = tape.template make<X::rank>(x.sizes());
   lower_triangle(DeviceRef(device), x.value(), diagonal, tape.written(out));
   tape.on_backward(out, [&tape, x, diagonal, out] {
     lower_triangle_backward(tape.device(), tape.gradient(out), diagonal, tape.accumulate(x));
   });
-  return out;
 }
 
 }  // namespace heed::inline HEED_ISA

@@ -45,13 +45,13 @@ void activate(const D& device, const F& f, const X& x, O&& out) {
   require_shape("activate", "out", view(out).sizes, const_view(x).sizes);
   kernel::elementwise<kernel::Write::kAssign, T>(device, detail::ActivationValue<T, F>{f}, view(out), const_view(x));
 }
-template <Device D, ActivationFunction F, TensorLike X>
+template <Device D, ActivationFunction F, Operand X>
 auto activate(const D& device, const F& f, const X& x) {
-  Tensor<ScalarOf<X>, kRankOf<X>> out(const_view(x).sizes);
+  auto out = make_output<OperandScalar<X>, kOperandRank<X>>("activate", sizes_of(x), x);
   activate(device, f, x, out);
   return out;
 }
-template <ActivationFunction F, TensorLike X>
+template <ActivationFunction F, Operand X>
 auto activate(const F& f, const X& x) {
   return activate(DeviceRef(), f, x);
 }

@@ -78,14 +78,14 @@ void batch_norm(const D& device, const X& x, const W& weight, const B& bias, con
       detail::over_channels<const T, rank>(scales, 1, input.sizes),
       detail::over_channels<const T, rank>(shifts, 1, input.sizes));
 }
-template <Device D, TensorLike X, TensorLike W, TensorLike B, TensorLike M, TensorLike V>
+template <Device D, Operand X, Operand W, Operand B, Operand M, Operand V>
 auto batch_norm(const D& device, const X& x, const W& weight, const B& bias, const M& mean, const V& var,
                 double eps = 1e-5) {
-  Tensor<ScalarOf<X>, kRankOf<X>> out(const_view(x).sizes);
+  auto out = make_output<OperandScalar<X>, kOperandRank<X>>("batch_norm", sizes_of(x), x, weight, bias);
   batch_norm(device, x, weight, bias, mean, var, eps, out);
   return out;
 }
-template <TensorLike X, TensorLike W, TensorLike B, TensorLike M, TensorLike V>
+template <Operand X, Operand W, Operand B, Operand M, Operand V>
 auto batch_norm(const X& x, const W& weight, const B& bias, const M& mean, const V& var, double eps = 1e-5) {
   return batch_norm(DeviceRef(), x, weight, bias, mean, var, eps);
 }

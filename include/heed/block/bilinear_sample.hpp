@@ -100,10 +100,10 @@ void bilinear_sample(const D& device, const M& map_like, const P& points_like, O
     }
   });
 }
-template <Device D, TensorLike M, TensorLike P>
+template <Device D, Operand M, Operand P>
 auto bilinear_sample(const D& device, const M& map, const P& points) {
-  Tensor<ScalarOf<M>, 3> out;
-  out.resize(detail::bilinear_sample_sizes(const_view(map).sizes, const_view(points).sizes));
+  auto out = make_output<OperandScalar<M>, 3>(
+      "bilinear_sample", detail::bilinear_sample_sizes(sizes_of(map), sizes_of(points)), map, points);
   bilinear_sample(device, map, points, out);
   return out;
 }

@@ -22,14 +22,13 @@ void blend(const D& device, const W& weight, const A& a, const B& b, O&& out) {
       device, [](auto w, auto x, auto y) { return w * x + (simd::Batch<T>(T(1)) - w) * y; }, to,
       const_view(weight).broadcast(to.sizes, "blend", "weight"), const_view(a), const_view(b));
 }
-template <Device D, TensorLike W, TensorLike A, TensorLike B>
+template <Device D, Operand W, Operand A, Operand B>
 auto blend(const D& device, const W& weight, const A& a, const B& b) {
-  Tensor<ScalarOf<A>, kRankOf<A>> out;
-  out.resize(const_view(a).sizes);
+  auto out = make_output<OperandScalar<A>, kOperandRank<A>>("blend", sizes_of(a), weight, a, b);
   blend(device, weight, a, b, out);
   return out;
 }
-template <TensorLike W, TensorLike A, TensorLike B>
+template <Operand W, Operand A, Operand B>
 auto blend(const W& weight, const A& a, const B& b) {
   return blend(DeviceRef(), weight, a, b);
 }

@@ -104,14 +104,14 @@ void conv_2d(const D& device, const X& x, const W& weight, const B& bias, const 
                                                 target);
   }
 }
-template <Device D, TensorLike X, TensorLike W, TensorLike B>
+template <Device D, Operand X, Operand W, Operand B>
 auto conv_2d(const D& device, const X& x, const W& weight, const B& bias, const ConvOptions& options = {}) {
-  Tensor<ScalarOf<X>, 4> out;
-  out.resize(detail::conv_2d_sizes(const_view(x).sizes, const_view(weight).sizes, const_view(bias).size(0), options));
+  const auto sizes = detail::conv_2d_sizes(sizes_of(x), sizes_of(weight), sizes_of(bias)[0], options);
+  auto out = make_output<OperandScalar<X>, 4>("conv_2d", sizes, x, weight, bias);
   conv_2d(device, x, weight, bias, options, out);
   return out;
 }
-template <TensorLike X, TensorLike W, TensorLike B>
+template <Operand X, Operand W, Operand B>
 auto conv_2d(const X& x, const W& weight, const B& bias, const ConvOptions& options = {}) {
   return conv_2d(DeviceRef(), x, weight, bias, options);
 }
@@ -124,12 +124,12 @@ void conv_2d_backward(const D& device, const View<const T, 4>& x, const View<con
                       const View<T, 4>& d_weight, const View<T, 1>& d_bias) {
   if (d_out.count() == 0) return;
   ScratchFrame frame;
-  const View<const T, 4> incoming(kernel::contiguous_values<T>(frame, d_out), d_out.sizes);
   const kernel::ConvolutionSteps steps = detail::convolution_steps(options);
   if (weight.size(1) == 1) {
-    kernel::depthwise_backward<T>(device, x, kernel::contiguous_values<T>(frame, weight), steps, incoming, d_x,
-                                  d_weight, weight.size(2), weight.size(3));
+    kernel::depthwise_backward<T>(device, x, kernel::contiguous_values<T>(frame, weight), steps, d_out, d_x, d_weight,
+                                  weight.size(2), weight.size(3));
   } else {
+    const View<const T, 4> incoming(kernel::contiguous_values<T>(frame, d_out), d_out.sizes);
     if (d_x.data)
       kernel::convolve_transposed<kernel::Write::kAdd, T>(device, incoming, weight, nullptr, steps, options.groups,
                                                           d_x);

@@ -56,16 +56,16 @@ void conv_transpose_2d(const D& device, const X& x, const W& weight, const B& bi
                                                          kernel::optional_values<T>(frame, const_view(bias)),
                                                          detail::convolution_steps(options), options.groups, target);
 }
-template <Device D, TensorLike X, TensorLike W, TensorLike B>
+template <Device D, Operand X, Operand W, Operand B>
 auto conv_transpose_2d(const D& device, const X& x, const W& weight, const B& bias, const ConvOptions& options = {},
                        const std::array<Index, 2>& output_padding = {0, 0}) {
-  Tensor<ScalarOf<X>, 4> out;
-  out.resize(detail::conv_transpose_2d_sizes(const_view(x).sizes, const_view(weight).sizes, const_view(bias).size(0),
-                                             options, output_padding));
+  const auto sizes =
+      detail::conv_transpose_2d_sizes(sizes_of(x), sizes_of(weight), sizes_of(bias)[0], options, output_padding);
+  auto out = make_output<OperandScalar<X>, 4>("conv_transpose_2d", sizes, x, weight, bias);
   conv_transpose_2d(device, x, weight, bias, options, output_padding, out);
   return out;
 }
-template <TensorLike X, TensorLike W, TensorLike B>
+template <Operand X, Operand W, Operand B>
 auto conv_transpose_2d(const X& x, const W& weight, const B& bias, const ConvOptions& options = {},
                        const std::array<Index, 2>& output_padding = {0, 0}) {
   return conv_transpose_2d(DeviceRef(), x, weight, bias, options, output_padding);

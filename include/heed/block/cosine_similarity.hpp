@@ -145,10 +145,10 @@ void cosine_similarity(const D& device, const Q& q_like, const K& k_like, double
     });
   }
 }
-template <Device D, TensorLike Q, TensorLike K>
+template <Device D, Operand Q, Operand K>
 auto cosine_similarity(const D& device, const Q& q, const K& k, double eps = 1e-12) {
-  Tensor<Compute<ScalarOf<Q>>, 4> out;
-  out.resize(detail::cosine_sizes(const_view(q).sizes, const_view(k).sizes, eps));
+  const auto sizes = detail::cosine_sizes(sizes_of(q), sizes_of(k), eps);
+  auto out = make_output<Compute<OperandScalar<Q>>, 4>("cosine_similarity", sizes, q, k);
   cosine_similarity(device, q, k, eps, out);
   return out;
 }

@@ -106,13 +106,13 @@ void cross_entropy(const D& device, const X& logits, const Y& targets, const Cro
   const detail::Classified rows("cross_entropy", const_view(logits), const_view(targets), options);
   detail::cross_entropy_rows(device, rows, view(out));
 }
-template <Device D, TensorLike X, TensorLike Y>
+template <Device D, Operand X, TensorLike Y>
 auto cross_entropy(const D& device, const X& logits, const Y& targets, const CrossEntropyOptions& options = {}) {
-  Tensor<Compute<ScalarOf<X>>, 1> out(1);
+  auto out = make_output<Compute<OperandScalar<X>>, 1>("cross_entropy", {1}, logits);
   cross_entropy(device, logits, targets, options, out);
   return out;
 }
-template <TensorLike X, TensorLike Y>
+template <Operand X, TensorLike Y>
 auto cross_entropy(const X& logits, const Y& targets, const CrossEntropyOptions& options = {}) {
   return cross_entropy(DeviceRef(), logits, targets, options);
 }

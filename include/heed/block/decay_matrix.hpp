@@ -39,10 +39,9 @@ void decay_matrix(const D& device, const X& x_like, O&& out_like) {
     }
   });
 }
-template <Device D, TensorLike X>
+template <Device D, Operand X>
 auto decay_matrix(const D& device, const X& x) {
-  Tensor<ScalarOf<X>, 4> out;
-  out.resize(detail::decay_sizes(const_view(x).sizes));
+  auto out = make_output<OperandScalar<X>, 4>("decay_matrix", detail::decay_sizes(sizes_of(x)), x);
   decay_matrix(device, x, out);
   return out;
 }

@@ -93,14 +93,14 @@ void depthwise_1d(const D& device, const X& x, const W& weight, const B& bias, c
   detail::depthwise_rows<kernel::Write::kAssign, T>(
       device, const_view(x), kernel::pack_depthwise<T>(frame, w, b, false), options.left, options.dilation, to);
 }
-template <Device D, TensorLike X, TensorLike W, TensorLike B>
+template <Device D, Operand X, Operand W, Operand B>
 auto depthwise_1d(const D& device, const X& x, const W& weight, const B& bias, const DepthwiseOptions& options) {
-  Tensor<ScalarOf<X>, kRankOf<X>> out;
-  out.resize(detail::depthwise_sizes(const_view(x).sizes, const_view(weight).sizes, const_view(bias).size(0), options));
+  const auto sizes = detail::depthwise_sizes(sizes_of(x), sizes_of(weight), sizes_of(bias)[0], options);
+  auto out = make_output<OperandScalar<X>, kOperandRank<X>>("depthwise_1d", sizes, x, weight, bias);
   depthwise_1d(device, x, weight, bias, options, out);
   return out;
 }
-template <TensorLike X, TensorLike W, TensorLike B>
+template <Operand X, Operand W, Operand B>
 auto depthwise_1d(const X& x, const W& weight, const B& bias, const DepthwiseOptions& options) {
   return depthwise_1d(DeviceRef(), x, weight, bias, options);
 }

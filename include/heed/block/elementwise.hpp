@@ -159,10 +159,10 @@ void elementwise(Operation, const D& device, const A& a, const B& b, O&& out) {
       detail::stretch<const ScalarOf<A>, kRankOf<A>, rank>(const_view(a), sizes),
       detail::stretch<const ScalarOf<B>, kRankOf<B>, rank>(const_view(b), sizes));
 }
-template <class Operation, Device D, TensorLike A, TensorLike B>
+template <class Operation, Device D, Operand A, Operand B>
 auto elementwise(Operation operation, const D& device, const A& a, const B& b) {
-  Tensor<ScalarOf<A>, detail::kJointRank<A, B>> out;
-  out.resize(detail::joint_sizes(Operation::kName, a, b));
+  auto out = make_output<OperandScalar<A>, detail::kJointRank<A, B>>(Operation::kName,
+                                                                     detail::joint_sizes(Operation::kName, a, b), a, b);
   elementwise(operation, device, a, b, out);
   return out;
 }
@@ -241,10 +241,9 @@ void scale(const D& device, const X& x, double factor, O&& out) {
           ", got ", shape_text(target.sizes));
   kernel::elementwise<write, T>(device, kernel::Multiple<T>{T(factor)}, target, const_view(x));
 }
-template <Device D, TensorLike X>
+template <Device D, Operand X>
 auto scale(const D& device, const X& x, double factor) {
-  Tensor<ScalarOf<X>, kRankOf<X>> out;
-  out.resize(const_view(x).sizes);
+  auto out = make_output<OperandScalar<X>, kOperandRank<X>>("scale", sizes_of(x), x);
   scale(device, x, factor, out);
   return out;
 }

@@ -47,13 +47,14 @@ void embedding(const D& device, const W& table, const I& indices, O&& out) {
   detail::check_indices("embedding", which, entries.size(0));
   kernel::gather_rows(device, entries, which, kernel::Rows(target));
 }
-template <Device D, TensorLike W, TensorLike I>
+template <Device D, Operand W, TensorLike I>
 auto embedding(const D& device, const W& table, const I& indices) {
-  Tensor<ScalarOf<W>, kRankOf<I> + 1> out(detail::embedding_sizes(const_view(indices), const_view(table)));
+  const auto sizes = detail::embedding_sizes(const_view(indices), values_of(table));
+  auto out = make_output<OperandScalar<W>, kRankOf<I> + 1>("embedding", sizes, table);
   embedding(device, table, indices, out);
   return out;
 }
-template <TensorLike W, TensorLike I>
+template <Operand W, TensorLike I>
 auto embedding(const W& table, const I& indices) {
   return embedding(DeviceRef(), table, indices);
 }

@@ -68,14 +68,15 @@ void gather(const D& device, const X& x, const I& indices, O&& out) {
                             kernel::gather_rows(on, matrix, kernel::Rows(which, 0), kernel::Rows(rows));
                           });
 }
-template <Device D, TensorLike X, TensorLike I>
+template <Device D, Operand X, TensorLike I>
 auto gather(const D& device, const X& x, const I& indices) {
-  Tensor<ScalarOf<X>, kRankOf<X>> out;
-  out.resize(detail::gather_sizes<kRankOf<X>>(const_view(x).sizes, const_view(indices)));
+  constexpr int rank = kOperandRank<X>;
+  const auto sizes = detail::gather_sizes<rank>(sizes_of(x), const_view(indices));
+  auto out = make_output<OperandScalar<X>, rank>("gather", sizes, x);
   gather(device, x, indices, out);
   return out;
 }
-template <TensorLike X, TensorLike I>
+template <Operand X, TensorLike I>
 auto gather(const X& x, const I& indices) {
   return gather(DeviceRef(), x, indices);
 }

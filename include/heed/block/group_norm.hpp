@@ -73,13 +73,13 @@ void group_norm(const D& device, const X& x, Index groups, const W& weight, cons
       kernel::copy<kernel::Write::kAssign>(Eigen::DefaultDevice(), View<const T, kRankOf<X> - 1>(made, to.sizes), to);
   });
 }
-template <Device D, TensorLike X, TensorLike W, TensorLike B>
+template <Device D, Operand X, Operand W, Operand B>
 auto group_norm(const D& device, const X& x, Index groups, const W& weight, const B& bias, double eps = 1e-5) {
-  Tensor<ScalarOf<X>, kRankOf<X>> out(const_view(x).sizes);
+  auto out = make_output<OperandScalar<X>, kOperandRank<X>>("group_norm", sizes_of(x), x, weight, bias);
   group_norm(device, x, groups, weight, bias, eps, out);
   return out;
 }
-template <TensorLike X, TensorLike W, TensorLike B>
+template <Operand X, Operand W, Operand B>
 auto group_norm(const X& x, Index groups, const W& weight, const B& bias, double eps = 1e-5) {
   return group_norm(DeviceRef(), x, groups, weight, bias, eps);
 }

@@ -75,19 +75,17 @@ void linear(const D& device, const X& x, const W& weight, const B& bias, O&& out
       },
       input, target);
 }
-template <Device D, TensorLike X, TensorLike W, TensorLike B>
+template <Device D, Operand X, Operand W, Operand B>
 auto linear(const D& device, const X& x, const W& weight, const B& bias) {
-  constexpr int rank = kRankOf<X>;
-  Eigen::DSizes<Index, rank> sizes;
-  for (int axis = 0; axis < rank - 1; ++axis) sizes[std::size_t(axis)] = const_view(x).size(axis);
-  sizes[rank - 1] = const_view(weight).size(0);
-  Tensor<ScalarOf<X>, rank> out(sizes);
+  auto sizes = sizes_of(x);
+  sizes.back() = sizes_of(weight)[0];
+  auto out = make_output<OperandScalar<X>, kOperandRank<X>>("linear", sizes, x, weight, bias);
   linear(device, x, weight, bias, out);
   return out;
 }
-template <TensorLike X, TensorLike W, TensorLike B>
+template <Operand X, Operand W, Operand B>
 auto linear(const X& x, const W& weight, const B& bias) {
-  return linear(Eigen::DefaultDevice(), x, weight, bias);
+  return linear(DeviceRef(), x, weight, bias);
 }
 
 /// The gradients of linear, added: d_x += d_out weight, d_weight += d_out^T x, d_bias += the sum of d_out over rows.
@@ -152,6 +150,13 @@ void check_linear(std::string_view where, std::string_view name, const Linear<T>
           ", got ", shape_text(const_view(layer.weight).sizes));
   require(layer.bias.size() == 0 || layer.bias.size() == out, where, name, ".bias must be empty or have shape (", out,
           "), got (", layer.bias.size(), ")");
+}
+/// The same of several parts: check_linears(where, in, out, "q", q, "k", k).
+template <Storage T, class... Rest>
+void check_linears(std::string_view where, Index in, Index out, std::string_view name, const Linear<T>& layer,
+                   const Rest&... rest) {
+  check_linear(where, name, layer, in, out);
+  if constexpr (sizeof...(Rest) > 0) check_linears(where, in, out, rest...);
 }
 
 }  // namespace heed::inline HEED_ISA

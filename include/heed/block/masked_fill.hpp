@@ -30,14 +30,13 @@ void masked_fill(const D& device, const X& x, const M& mask, double value, O&& o
       },
       to, const_view(x), const_view(mask).broadcast(to.sizes, "masked_fill", "the mask"));
 }
-template <Device D, TensorLike X, TensorLike M>
+template <Device D, Operand X, TensorLike M>
 auto masked_fill(const D& device, const X& x, const M& mask, double value) {
-  Tensor<ScalarOf<X>, kRankOf<X>> out;
-  out.resize(const_view(x).sizes);
+  auto out = make_output<OperandScalar<X>, kOperandRank<X>>("masked_fill", sizes_of(x), x);
   masked_fill(device, x, mask, value, out);
   return out;
 }
-template <TensorLike X, TensorLike M>
+template <Operand X, TensorLike M>
 auto masked_fill(const X& x, const M& mask, double value) {
   return masked_fill(DeviceRef(), x, mask, value);
 }

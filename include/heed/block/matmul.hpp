@@ -81,16 +81,15 @@ void matmul(const D& device, const A& a, const B& b, O&& out) {
   detail::multiply_matrices<kernel::Write::kAssign>(device, detail::stretch_leading(const_view(a), sizes),
                                                     detail::stretch_leading(const_view(b), sizes), target);
 }
-template <Device D, TensorLike A, TensorLike B>
+template <Device D, Operand A, Operand B>
 auto matmul(const D& device, const A& a, const B& b) {
-  Tensor<ScalarOf<A>, kRankOf<A>> out;
-  out.resize(detail::matmul_sizes(a, b));
+  auto out = make_output<OperandScalar<A>, kOperandRank<A>>("matmul", detail::matmul_sizes(a, b), a, b);
   matmul(device, a, b, out);
   return out;
 }
-template <TensorLike A, TensorLike B>
+template <Operand A, Operand B>
 auto matmul(const A& a, const B& b) {
-  return matmul(Eigen::DefaultDevice(), a, b);
+  return matmul(DeviceRef(), a, b);
 }
 
 /// The gradients of matmul, d_out b^T and a^T d_out, added to d_a and d_b; one of null data is not wanted.

@@ -33,7 +33,7 @@ auto max(const D& device, const X& x, const int (&axes)[Count]) {
   kernel::maximum<Compute<ScalarOf<X>>>(device, input, view(out).broadcast(input.sizes, "max", "out"));
   return out;
 }
-template <TensorLike X, std::size_t Count>
+template <Operand X, std::size_t Count>
 auto max(const X& x, const int (&axes)[Count]) {
   return max(DeviceRef(), x, axes);
 }

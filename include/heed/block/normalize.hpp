@@ -108,13 +108,13 @@ void layer_norm(const D& device, const X& x, const W& weight, const B& bias, dou
   detail::normalize_rows<kernel::RowNorm::kDeviation>("layer_norm", device, const_view(x), const_view(weight),
                                                       const_view(bias), eps, view(out));
 }
-template <Device D, TensorLike X, TensorLike W, TensorLike B>
+template <Device D, Operand X, Operand W, Operand B>
 auto layer_norm(const D& device, const X& x, const W& weight, const B& bias, double eps = 1e-5) {
-  Tensor<ScalarOf<X>, kRankOf<X>> out(const_view(x).sizes);
+  auto out = make_output<OperandScalar<X>, kOperandRank<X>>("layer_norm", sizes_of(x), x, weight, bias);
   layer_norm(device, x, weight, bias, eps, out);
   return out;
 }
-template <TensorLike X, TensorLike W, TensorLike B>
+template <Operand X, Operand W, Operand B>
 auto layer_norm(const X& x, const W& weight, const B& bias, double eps = 1e-5) {
   return layer_norm(DeviceRef(), x, weight, bias, eps);
 }
@@ -139,13 +139,13 @@ void rms_norm(const D& device, const X& x, const W& weight, double eps, O&& out)
   detail::normalize_rows<kernel::RowNorm::kMeanSquare>("rms_norm", device, const_view(x), const_view(weight), none, eps,
                                                        view(out));
 }
-template <Device D, TensorLike X, TensorLike W>
+template <Device D, Operand X, Operand W>
 auto rms_norm(const D& device, const X& x, const W& weight, double eps = 1e-6) {
-  Tensor<ScalarOf<X>, kRankOf<X>> out(const_view(x).sizes);
+  auto out = make_output<OperandScalar<X>, kOperandRank<X>>("rms_norm", sizes_of(x), x, weight);
   rms_norm(device, x, weight, eps, out);
   return out;
 }
-template <TensorLike X, TensorLike W>
+template <Operand X, Operand W>
 auto rms_norm(const X& x, const W& weight, double eps = 1e-6) {
   return rms_norm(DeviceRef(), x, weight, eps);
 }

@@ -86,10 +86,9 @@ void phase_features(const D& device, const X& x_like, const P& theta_like, Index
                            }
                          });
 }
-template <Device D, TensorLike X, TensorLike P>
+template <Device D, Operand X, Operand P>
 auto phase_features(const D& device, const X& x, const P& theta, Index position = 0) {
-  Tensor<ScalarOf<X>, 4> out;
-  out.resize(detail::phase_sizes(const_view(x).sizes));
+  auto out = make_output<OperandScalar<X>, 4>("phase_features", detail::phase_sizes(sizes_of(x)), x, theta);
   phase_features(device, x, theta, position, out);
   return out;
 }

@@ -45,9 +45,9 @@ auto sum(const D& device, const X& x, const int (&axes)[Count], double factor = 
   detail::sum_into(device, const_view(x), factor, view(out));
   return out;
 }
-template <TensorLike X, std::size_t Count>
+template <Operand X, std::size_t Count>
 auto sum(const X& x, const int (&axes)[Count], double factor = 1) {
-  return sum(Eigen::DefaultDevice(), x, axes, factor);
+  return sum(DeviceRef(), x, axes, factor);
 }
 
 /// The gradient of sum, factor * d_out at every element, added to d_x.

@@ -144,10 +144,10 @@ void resample(const Method& method, const D& device, const X& x, O&& out) {
   kernel::resample<T>(device, input, method.template windows<T>(frame, 0, input.size(2), target.size(2)),
                       method.template windows<T>(frame, 1, input.size(3), target.size(3)), target);
 }
-template <class Method, Device D, TensorLike X>
+template <class Method, Device D, Operand X>
 auto resample(const Method& method, const D& device, const X& x) {
-  Tensor<ScalarOf<X>, 4> out;
-  out.resize(detail::resample_sizes(method, const_view(x).sizes));
+  static_assert(kOperandRank<X> == 4, "heed: a map is (B, C, h, w)");
+  auto out = make_output<OperandScalar<X>, 4>(Method::kName, detail::resample_sizes(method, sizes_of(x)), x);
   resample(method, device, x, out);
   return out;
 }

@@ -69,13 +69,13 @@ template <Device D, TensorLike X, TensorLike O>
 void softmax(const D& device, const X& x, O&& out) {
   detail::softmax_rows(device, const_view(x), view(out));
 }
-template <Device D, TensorLike X>
+template <Device D, Operand X>
 auto softmax(const D& device, const X& x) {
-  Tensor<ScalarOf<X>, kRankOf<X>> out(const_view(x).sizes);
+  auto out = make_output<OperandScalar<X>, kOperandRank<X>>("softmax", sizes_of(x), x);
   softmax(device, x, out);
   return out;
 }
-template <TensorLike X>
+template <Operand X>
 auto softmax(const X& x) {
   return softmax(DeviceRef(), x);
 }

@@ -36,10 +36,9 @@ void lower_triangle(const D& device, const X& x, Index diagonal, O&& out) {
     for (Index j = count; j < row.size(0); ++j) row(j) = ScalarOf<O>(0);
   });
 }
-template <Device D, TensorLike X>
+template <Device D, Operand X>
 auto lower_triangle(const D& device, const X& x, Index diagonal = 0) {
-  Tensor<ScalarOf<X>, 2> out;
-  out.resize(const_view(x).sizes);
+  auto out = make_output<OperandScalar<X>, 2>("lower_triangle", sizes_of(x), x);
   lower_triangle(device, x, diagonal, out);
   return out;
 }

@@ -117,10 +117,9 @@ void window_mix(const D& device, const W& weights_like, const V& values_like, co
     detail::mix_windows<false>(grid, unit / grid.heads, unit % grid.heads, w, v, out.data);
   });
 }
-template <Device D, TensorLike W, TensorLike V>
+template <Device D, Operand W, Operand V>
 auto window_mix(const D& device, const W& weights, const V& values, const WindowOptions& options) {
-  Tensor<ScalarOf<V>, 4> out;
-  out.resize(const_view(values).sizes);
+  auto out = make_output<OperandScalar<V>, 4>("window_mix", sizes_of(values), weights, values);
   window_mix(device, weights, values, options, out);
   return out;
 }

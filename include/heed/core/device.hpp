@@ -33,6 +33,7 @@ class DeviceRef {
     result.call_tick_ = [](const void* callable) { (*static_cast<const Tick*>(callable))(); };
     return result;
   }
+  bool ticks() const { return call_tick_ != nullptr; }
   void tick() const {
     if (call_tick_) call_tick_(tick_);
   }
@@ -58,7 +59,7 @@ class SharedWork {
  public:
   Index count = 0;
   void* body = nullptr;
-  void (*run)(void* body, Index unit) = nullptr;
+  void (*run)(void* body, Index first, Index last) = nullptr;
 
   static SharedWork& take() {
     const std::lock_guard lock(list_mutex_);
@@ -101,7 +102,8 @@ class SharedWork {
 
   void drain(const DeviceRef& device = {}) {
     try {
-      for (Index unit; (unit = next_.fetch_add(1, std::memory_order_relaxed)) < count; device.tick()) run(body, unit);
+      for (Index unit; (unit = next_.fetch_add(1, std::memory_order_relaxed)) < count; device.tick())
+        run(body, unit, unit + 1);
     } catch (...) {
       next_.store(count, std::memory_order_relaxed);
       const std::lock_guard lock(error_mutex_);
@@ -118,6 +120,27 @@ class SharedWork {
   std::exception_ptr error_;
   SharedWork* next_in_list_ = nullptr;
 };
+
+// Calls run(body, first, last) for ranges that make up [0, count). Compiled once, and with it a body's code: of its own
+// in each parallel_for, with a loop beside the threads', it was a twentieth of the time to compile an operator.
+HEED_NOINLINE inline void run_units(const DeviceRef& device, Index count, void* body,
+                                    void (*run)(void* body, Index first, Index last)) {
+  const Eigen::ThreadPoolDevice* const pool = device.thread_pool();
+  const Index threads = pool ? std::min<Index>(pool->numThreads(), count) : 1;
+  const bool within_pool = pool && pool->currentThreadId() >= 0;
+  if (within_pool || (threads <= 1 && !device.ticks())) {
+    run(body, 0, count);
+    return;
+  }
+  SharedWork& work = SharedWork::take();
+  work.count = count;
+  work.body = body;
+  work.run = run;
+  // Two words, which std::function keeps without allocating.
+  const auto help = [work = &work, generation = work.generation()] { work->help(generation); };
+  for (Index helper = 1; helper < threads; ++helper) pool->getPool()->Schedule(help);
+  work.finish(device);
+}
 
 }  // namespace detail
 
@@ -137,25 +160,11 @@ void parallel_for(const Eigen::DefaultDevice&, Index count, Body&& body) {
 /// unit is rethrown here. Called from within the pool it runs on the calling thread alone, which cannot deadlock.
 template <class Body>
 void parallel_for(const DeviceRef& device, Index count, Body&& body) {
-  const Eigen::ThreadPoolDevice* pool = device.thread_pool();
-  const Index threads = pool ? std::min<Index>(pool->numThreads(), count) : 1;
-  const bool within_pool = pool && pool->currentThreadId() >= 0;
-  if (threads <= 1 || within_pool) {
-    for (Index unit = 0; unit < count; ++unit) {
-      body(unit);
-      if (!within_pool) device.tick();
-    }
-    return;
-  }
   using Callable = std::remove_reference_t<Body>;
-  detail::SharedWork& work = detail::SharedWork::take();
-  work.count = count;
-  work.body = const_cast<void*>(static_cast<const void*>(&body));
-  work.run = [](void* callable, Index unit) { (*static_cast<Callable*>(callable))(unit); };
-  // Two words, which std::function keeps without allocating.
-  const auto help = [work = &work, generation = work.generation()] { work->help(generation); };
-  for (Index helper = 1; helper < threads; ++helper) pool->getPool()->Schedule(help);
-  work.finish(device);
+  detail::run_units(device, count, const_cast<void*>(static_cast<const void*>(&body)),
+                    [](void* callable, Index first, Index last) {
+                      for (Index unit = first; unit < last; ++unit) (*static_cast<Callable*>(callable))(unit);
+                    });
 }
 template <class Body>
 void parallel_for(const Eigen::ThreadPoolDevice& device, Index count, Body&& body) {

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstddef>
+#include <initializer_list>
 #include <span>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "heed/core/isa.hpp"
 
@@ -23,13 +25,45 @@ class Error : public std::invalid_argument {
 
 inline namespace HEED_ISA {
 
+namespace detail {
+
+/// Anything that a stream writes, behind one type: what puts an error text together is compiled once, not for each list
+/// of types (there were a hundred in a file of ten operators).
+class TextPart {
+ public:
+  template <class X>
+  explicit TextPart(const X& x) {
+    if constexpr (std::is_array_v<X>) {
+      value_ = static_cast<const char*>(x);
+      write_ = [](std::ostream& stream, const void* text) { stream << static_cast<const char*>(text); };
+    } else {
+      value_ = &x;
+      write_ = [](std::ostream& stream, const void* value) { stream << *static_cast<const X*>(value); };
+    }
+  }
+  friend std::ostream& operator<<(std::ostream& stream, const TextPart& part) {
+    part.write_(stream, part.value_);
+    return stream;
+  }
+
+ private:
+  const void* value_;
+  void (*write_)(std::ostream& stream, const void* value);
+};
+
+[[noreturn]] HEED_NOINLINE inline void fail_with(std::string_view where, std::initializer_list<TextPart> parts) {
+  std::ostringstream text;
+  text << where << ": ";
+  for (const TextPart& part : parts) text << part;
+  throw Error(text.str());
+}
+
+}  // namespace detail
+
 /// Throws heed::Error with the text "<where>: <parts...>".
 template <class... Parts>
 [[noreturn]] HEED_NOINLINE void fail(std::string_view where, const Parts&... parts) {
-  std::ostringstream text;
-  text << where << ": ";
-  (text << ... << parts);
-  throw Error(text.str());
+  detail::fail_with(where, {detail::TextPart(parts)...});
 }
 
 /// Throws as fail() does unless `condition` holds.

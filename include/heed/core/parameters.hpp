@@ -47,6 +47,11 @@ struct IgnoreParameter {
   void operator()(std::string_view, X&, OptionalTag) const {}
 };
 
+// Out of line: visitors join names for every parameter of every operator.
+HEED_NOINLINE inline std::string joined(std::string_view prefix, std::string_view name) {
+  return std::string(prefix).append(name);
+}
+
 // What an operator's member is called with: it adds const where the operator is const, and lets a visitor that treats
 // all parameters alike take two arguments.
 template <bool Const, class F>
@@ -72,6 +77,36 @@ struct ParameterVisitor {
   }
 };
 
+// What a part's member is called with: names stand behind a prefix, and all parameters are optional where the part is.
+// A part of a part joins the prefixes and keeps the type, so that a layer's member is compiled once for a visitor and
+// not for every place that the layer stands in.
+template <class F, bool kOptional>
+struct PartVisitor {
+  std::string prefix;
+  F& f;
+
+  template <class X>
+  void operator()(std::string_view name, X& tensor) const {
+    if constexpr (kOptional)
+      f(joined(prefix, name), tensor, optional);
+    else
+      f(joined(prefix, name), tensor);
+  }
+  template <class X>
+  void operator()(std::string_view name, X& tensor, OptionalTag tag) const {
+    f(joined(prefix, name), tensor, tag);
+  }
+};
+
+template <bool kOptional, class F>
+PartVisitor<F, kOptional> part_visitor(std::string_view prefix, F& f) {
+  return {std::string(prefix), f};
+}
+template <bool kOptional, class F, bool kWhole>
+PartVisitor<F, kOptional || kWhole> part_visitor(std::string_view prefix, PartVisitor<F, kWhole>& outer) {
+  return {joined(outer.prefix, prefix), outer.f};
+}
+
 }  // namespace detail
 
 /// An operator or layer with `for_each_parameter(f)`, as above.
@@ -93,9 +128,7 @@ void for_each_parameter(Op& op, F&& f) {
 /// The parameters of a part of an operator, their names behind `prefix`.
 template <HasParameters Part, class F>
 void visit_part(std::string_view prefix, Part& part, F&& f) {
-  auto behind_prefix = [&](std::string_view name, auto& tensor, auto... optional_tag) {
-    f(std::string(prefix).append(name), tensor, optional_tag...);
-  };
+  auto behind_prefix = detail::part_visitor<false>(prefix, f);
   part.for_each_parameter(behind_prefix);
 }
 
@@ -108,10 +141,8 @@ void visit_parts(F&& f, std::string_view prefix, Part& part, Rest&&... rest) {
 
 /// The parameters of a part that may be absent as a whole: all of them become optional.
 template <HasParameters Part, class F>
-void visit_part(std::string_view prefix, Part& part, F&& f, OptionalTag tag) {
-  auto as_optional = [&](std::string_view name, auto& tensor, auto...) {
-    f(std::string(prefix).append(name), tensor, tag);
-  };
+void visit_part(std::string_view prefix, Part& part, F&& f, OptionalTag) {
+  auto as_optional = detail::part_visitor<true>(prefix, f);
   part.for_each_parameter(as_optional);
 }
 

@@ -133,27 +133,55 @@ class Safetensors {
 /// Opens a safetensors file: heed::load(op, heed::safetensors("weights.safetensors"), "blocks.0.attn.").
 inline Safetensors safetensors(std::string path) { return Safetensors(std::move(path)); }
 
+namespace detail {
+
+// The parameters of an operator as they will be, read from a file: of one type for all operators.
+class StagedParameters {
+ public:
+  StagedParameters(const Safetensors& file, std::string_view prefix) : file_(file), prefix_(prefix) {}
+
+  template <class X>
+  void operator()(std::string_view name, X& parameter) {
+    stage(joined(prefix_, name), parameter, false);
+  }
+  template <class X>
+  void operator()(std::string_view name, X& parameter, OptionalTag) {
+    stage(joined(prefix_, name), parameter, true);
+  }
+  void commit() const {
+    for (const auto& change : changes_) change();
+  }
+
+ private:
+  template <class X>
+  void stage(const std::string& name, X& parameter, bool may_be_absent) {
+    const auto fresh = std::make_shared<X>();
+    if (!may_be_absent || file_.contains(name)) {
+      const auto expected = const_view(parameter);
+      const std::vector<Index>& shape = file_.shape(name);
+      require(parameter.size() == 0 || std::ranges::equal(shape, expected.sizes), file_.path(), "tensor '", name,
+              "': expected shape ", shape_text(expected.sizes), ", got ", shape_text(shape));
+      file_.read(name, *fresh);
+    }
+    changes_.emplace_back([&parameter, fresh] { parameter = std::move(*fresh); });
+  }
+
+  const Safetensors& file_;
+  std::string_view prefix_;
+  std::vector<std::function<void()>> changes_;
+};
+
+}  // namespace detail
+
 /// Fills the parameters of an operator from the tensors `prefix + name` of a file, by the protocol of parameters.hpp. A
 /// parameter that already has elements must have the file's shape; an empty one takes it. A missing tensor is an error,
 /// or makes the parameter empty where it is optional. Other tensors of the file are ignored. All or nothing: on an
 /// error nothing of the operator has changed.
 template <HasParameters Op>
 void load(Op& op, const Safetensors& file, std::string_view prefix = "") {
-  std::vector<std::function<void()>> changes;
-  const auto stage = [&]<class X>(std::string_view name, X& parameter, auto... optional_tag) {
-    const std::string full_name = std::string(prefix).append(name);
-    const auto fresh = std::make_shared<X>();
-    if (sizeof...(optional_tag) == 0 || file.contains(full_name)) {
-      const auto expected = const_view(parameter);
-      const std::vector<Index>& shape = file.shape(full_name);
-      require(parameter.size() == 0 || std::ranges::equal(shape, expected.sizes), file.path(), "tensor '", full_name,
-              "': expected shape ", shape_text(expected.sizes), ", got ", shape_text(shape));
-      file.read(full_name, *fresh);
-    }
-    changes.emplace_back([&parameter, fresh] { parameter = std::move(*fresh); });
-  };
-  for_each_parameter(op, stage);
-  for (const auto& change : changes) change();
+  detail::StagedParameters staged(file, prefix);
+  for_each_parameter(op, staged);
+  staged.commit();
 }
 
 }  // namespace heed::inline HEED_ISA

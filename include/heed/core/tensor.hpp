@@ -140,7 +140,7 @@ struct View {
     require(start >= 0 && length >= 0 && start + length <= size(axis), "View::slice", "elements [", start, ", ",
             start + length, ") are outside of axis ", axis, " of a view of shape ", shape_text(sizes));
     View result = *this;
-    result.data += start * stride(axis);
+    result.data = moved(start * stride(axis));
     result.sizes[std::size_t(axis)] = length;
     return result;
   }
@@ -161,7 +161,7 @@ struct View {
     require(index >= 0 && index < size(axis), "View::select", "index ", index, " is outside of axis ", axis,
             " of a view of shape ", shape_text(sizes));
     View<T, Rank - 1> result;
-    result.data = data + index * stride(axis);
+    result.data = moved(index * stride(axis));
     for (std::size_t a = 0, to = 0; a < std::size_t(Rank); ++a) {
       if (a == std::size_t(axis)) continue;
       result.sizes[to] = sizes[a];
@@ -270,6 +270,9 @@ struct View {
   }
 
  private:
+  // Nothing may be added to the null pointer that an empty tensor has.
+  T* moved(Index offset) const { return data ? data + offset : nullptr; }
+
   template <int Layout, class Shape>
   void from_tensor(T* memory, const Shape& tensor) {
     data = memory;

@@ -86,9 +86,7 @@ struct AttentionalProjection {
   void check(Index from, Index to) const {
     const Index width = std::max(from, to), heads = options.num_heads;
     require(heads > 0 && width % heads == 0, kName, "num_heads = ", heads, " must divide max(a, b) = ", width);
-    check_linear(kName, "q", q, from, width);
-    check_linear(kName, "k", k, from, width);
-    check_linear(kName, "v", v, from, width);
+    check_linears(kName, from, width, "q", q, "k", k, "v", v);
     check_linear(kName, "proj", proj, from, to);
     check_linear(kName, "out", out, to, to);
     const Index inner = mlp.fc1.weight.dimension(0);

@@ -83,10 +83,7 @@ struct GlobalLocalMatching {
     require(mention_tokens[0] == mention_cls[0] && mention_tokens[2] == channels, kName,
             "mention_tokens must have shape (Q, Lm, C) with Q = ", mention_cls[0], " and C = ", channels, ", got ",
             shape_text(mention_tokens));
-    check_linear(kName, "q", q, channels, width);
-    check_linear(kName, "k", k, channels, width);
-    check_linear(kName, "v", v, channels, width);
-    check_linear(kName, "cls", cls, channels, width);
+    check_linears(kName, channels, width, "q", q, "k", k, "v", v, "cls", cls);
   }
 };
 

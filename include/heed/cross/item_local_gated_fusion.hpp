@@ -111,9 +111,7 @@ struct ItemLocalGatedFusion {
     require_shape(kName, "position.weight", const_view(position.weight).sizes,
                   std::array<Index, 2>{length + 2, channels});
     require_shape(kName, "gate.weight", const_view(gate).sizes, std::array<Index, 2>{2, channels});
-    check_linear(kName, "q", q, channels, channels);
-    check_linear(kName, "k", k, channels, channels);
-    check_linear(kName, "v", v, channels, channels);
+    check_linears(kName, channels, channels, "q", q, "k", k, "v", v);
     check_mlp(kName, "ffn", ffn, channels, channels);
   }
 };

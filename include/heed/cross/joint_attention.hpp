@@ -116,9 +116,8 @@ struct JointAttention {
     require(options.qk_norm != QueryKeyNorm::kL2, kName, "qk_norm must be kNone, kRms or kLayer");
     for (const auto* stream : {&context, &x}) {
       const std::string prefix = stream == &x ? "x." : "context.";
-      check_linear(kName, prefix + "q", stream->q, channels, channels);
-      check_linear(kName, prefix + "k", stream->k, channels, channels);
-      check_linear(kName, prefix + "v", stream->v, channels, channels);
+      check_linears(kName, channels, channels, prefix + "q", stream->q, prefix + "k", stream->k, prefix + "v",
+                    stream->v);
       if (stream == &x || !options.pre_only) check_linear(kName, prefix + "out", stream->out, channels, channels);
     }
   }

@@ -77,9 +77,7 @@ struct QkNormAttention {
     const Index heads = options.num_heads;
     require(heads > 0 && channels > 0 && channels % heads == 0, kName, "C = ", channels,
             " must be a multiple of num_heads = ", heads);
-    check_linear(kName, "q", q, channels, channels);
-    check_linear(kName, "k", k, channels, channels);
-    check_linear(kName, "v", v, channels, channels);
+    check_linears(kName, channels, channels, "q", q, "k", k, "v", v);
     require(options.norm != QueryKeyNorm::kL2 || scale.size() == 1 || scale.size() == heads, kName,
             "scale must have shape (1) or (H) = (", heads, "), got (", scale.size(), ")");
   }

@@ -33,7 +33,7 @@ enum class ContextStrategy {
 };
 
 /// softmax(scale q k^T) v over a sequence of N tokens that U R ranks hold parts of, U = ulysses_size, R = ring_size.
-/// The result is that of softmax_attention(rule && causal() && window_left(w)) on the whole; no rank ever holds all
+/// The result is that of softmax_attention(rule && causal(0) && window_left(w)) on the whole; no rank ever holds all
 /// scores, and only kAllGather and kUlysses hold all keys, the latter of a part of the heads.
 ///
 ///   heed::ContextParallelAttention attend{{.ring_size = 4, .layout = heed::SequenceLayout::kZigzag, .causal = true}};
@@ -82,7 +82,7 @@ struct ContextParallelAttention {
     Index ring_size = 1;
     Index inner_ring_size = 1;  ///< for kDoubleRing; divides ring_size
     SequenceLayout layout = SequenceLayout::kZigzag;
-    bool causal = false;
+    bool causal = false;  ///< by token, wherever a rule puts the queries' positions; so is window_left
     std::optional<Index> window_left = std::nullopt;  ///< keys no more than this many before the query; none: all
     std::optional<double> scale = std::nullopt;       ///< none: 1 / sqrt(D)
     bool bfloat16_wire = false;                       ///< k and v of float travel as bfloat16

@@ -48,6 +48,8 @@ class ContextParallelCost {
   ContextParallelCost(const ContextParallelAttention::Options& options, const ContextParallelShape& shape)
       : o_(options), s_(shape), slots_(ContextParallelAttention{options}.slots(shape.length)) {
     const Index r = o_.ring_size;
+    for (Index q = 0; q < r; ++q)
+      for (Index p = 0; p < r; ++p) work_.push_back(counted(q, p));
     const Everything rule;
     const detail::ContextTiles<Everything> tiles{o_.layout, s_.length, r,  o_.causal, o_.window_left,
                                                  o_.scale,  rule,      {}, 0,         0};
@@ -80,14 +82,7 @@ class ContextParallelCost {
   bool uses(Index worker, Index p) const { return uses_[at(worker, p)] != 0; }
 
   /// What the queries of position q compute with the keys of position p.
-  StepWork work(Index q_position, Index p) const {
-    StepWork sum;
-    const double planes = double(s_.batch * s_.heads / o_.ulysses_size);
-    for (const auto& q : detail::partition_runs(o_.layout, s_.length, o_.ring_size, q_position))
-      for (const auto& k : detail::partition_runs(o_.layout, s_.length, o_.ring_size, p))
-        sum += planes_of(q, k, planes);
-    return sum;
-  }
+  const StepWork& work(Index q, Index p) const { return work_[at(q, p)]; }
 
   double part_bytes() const {
     return double(s_.batch) * double(slots_) * double(s_.kv_heads * (s_.width + s_.value_width) * s_.key_bytes);
@@ -116,15 +111,15 @@ class ContextParallelCost {
     return double(hops(rank / o_.ulysses_size)) * part_bytes() + bytes_to_heads() + bytes_to_tokens();
   }
 
-  /// Bytes that are copied on the rank to make heads of tokens and tokens of heads.
-  double bytes_copied() const { return key_numbers() * double(s_.key_bytes) + q_bytes() + out_bytes(); }
+  /// Bytes of the tensors that the rank makes: q, k and v by heads, out and lse by heads and by tokens.
+  double bytes_made() const { return key_numbers() * double(s_.key_bytes) + q_bytes() + 2 * out_bytes(); }
 
   /// Bytes that the rank holds.
   double memory() const {
     const auto spare = [](Index parts) { return double(std::min<Index>(parts - 1, 2)); };
     const Index inner = o_.inner_ring_size;
     const double parts = gathered() ? double(o_.ring_size - 1) : spare(inner) + spare(o_.ring_size / inner);
-    return 2 * bytes_copied() + parts * part_bytes();
+    return 2 * (bytes_made() - out_bytes()) + parts * part_bytes();
   }
 
  private:
@@ -140,6 +135,14 @@ class ContextParallelCost {
     const double from = std::clamp(-upper, 0.0, q), full = std::clamp(k - 1 - upper, from, q);
     const double ramp = full - from, first = from + upper + 1;  // visible to `from`
     return ramp * first + ramp * (ramp - 1) / 2 + (q - full) * k;
+  }
+  StepWork counted(Index q_position, Index p) const {
+    StepWork sum;
+    const double planes = double(s_.batch * s_.heads / o_.ulysses_size);
+    for (const auto& q : detail::partition_runs(o_.layout, s_.length, o_.ring_size, q_position))
+      for (const auto& k : detail::partition_runs(o_.layout, s_.length, o_.ring_size, p))
+        sum += planes_of(q, k, planes);
+    return sum;
   }
   StepWork planes_of(const detail::TokenRun& q, const detail::TokenRun& k, double planes) const {
     if (q.count == 0 || k.count == 0) return {};
@@ -162,6 +165,7 @@ class ContextParallelCost {
   ContextParallelAttention::Options o_;
   ContextParallelShape s_;
   Index slots_;
+  std::vector<StepWork> work_;
   std::vector<char> uses_, in_window_, in_ring_;
 };
 

@@ -16,11 +16,11 @@ struct RankSpeed {
   double row = 0;           ///< of a query of one head, each time that it is put through the engine and merged
   double diagonal_row = 0;  ///< the same on top, where the causal rule cuts
   double call = 0;          ///< of the engine
-  double copied_byte = 0;   ///< from tokens to heads or back
+  double made_byte = 0;     ///< of a new tensor that numbers are copied to
 
   /// Of a rank as fast as `times` of these.
   RankSpeed faster(double times) const {
-    return {pair / times, row / times, diagonal_row / times, call, copied_byte / times};
+    return {pair / times, row / times, diagonal_row / times, call, made_byte / times};
   }
 };
 
@@ -52,7 +52,7 @@ struct ContextParallelTime {
   double efficiency(Index ranks) const { return alone / (double(ranks) * seconds); }
 };
 
-/// The time of a forward of `cost` on a cluster, by the steps that ContextParallelAttention takes, w = longest wait:
+/// The time of a forward of `cost` on a cluster, by the steps that ContextParallelAttention takes:
 ///   work of a step     pair pairs + row rows + diagonal_row (rows cut by the causal rule) + call calls
 ///   a ring             rank r begins step s + 1 when it is through with step s, has its next part, and its own has
 ///   been
@@ -62,8 +62,7 @@ struct ContextParallelTime {
 ///                      shares the wire with the window's own parts where all ranks are as near
 ///   gathering          all parts share the wire and are there together: (R - 1) messages, then the work
 ///   all-to-alls        (U - 1) messages each of q, k and v before, of out and lse behind; nothing is hidden
-///   all strategies     one message to each other rank, by which they agree on options; numbers copied between tokens
-///                      and heads
+///   all strategies     one message to each other rank, by which they agree on options; the tensors that it makes
 /// Time O(R^2).
 inline ContextParallelTime context_parallel_time(const ContextParallelCost& cost, const Cluster& cluster) {
   const auto& o = cost.options();
@@ -82,7 +81,7 @@ inline ContextParallelTime context_parallel_time(const ContextParallelCost& cost
            cluster.far.seconds(messages * (others - near), bytes * (others - near) / others);
   };
   const double around = exchange(ranks, 1, 256.0 * double(ranks - 1)) + exchange(u, 3, cost.bytes_to_heads()) +
-                        exchange(u, 2, cost.bytes_to_tokens()) + speed.copied_byte * cost.bytes_copied();
+                        exchange(u, 2, cost.bytes_to_tokens()) + speed.made_byte * cost.bytes_made();
 
   ContextParallelTime time;
   double pairs = 0;
@@ -96,7 +95,7 @@ inline ContextParallelTime context_parallel_time(const ContextParallelCost& cost
     for (Index r = 0; r < positions; ++r) {
       const detail::KeyRing& ring = rings[std::size_t(r)];
       const Index p = ring.keys_at(s);
-      const StepWork step = cost.work(r, p);
+      const StepWork& step = cost.work(r, p);
       const double work = cost.uses(r, p) ? seconds_of(step) : 0;
       pairs += step.pairs;
       computing[std::size_t(r)] += work;

@@ -171,6 +171,16 @@ void depthwise_backward(const D& device, const View<const T, 4>& x, const T* wei
                         Index kw) {
   constexpr Index w = simd::kLanes<T>;
   if (d_out.count() == 0) return;
+  // Each by itself, so that a gradient has the same bits whether the other is wanted or not.
+  if (d_x.data && steps.stride == std::array<Index, 2>{1, 1} && has_channel_lanes<T>(d_out, d_x)) {
+    depthwise_channels_backward<T>(device, d_out, weights, kh, kw, steps, d_x);
+    return depthwise_backward<T>(device, x, weights, steps, d_out, View<T, 4>(), d_weights, kh, kw);
+  }
+  if (d_weights.data && has_channel_lanes<T>(x, d_out)) {
+    depthwise_channels_weights<T>(device, x, d_out, steps, d_weights);
+    return depthwise_backward<T>(device, x, weights, steps, d_out, d_x, View<T, 4>(), kh, kw);
+  }
+  if (!d_x.data && !d_weights.data) return;
   const Index planes = x.size(0) * x.size(1), multiplier = d_out.size(1) / x.size(1), columns = d_out.size(3);
   const detail::PaddedPlane padded(steps, kh, kw, d_out.size(2), columns, w);
   ScratchFrame shared;

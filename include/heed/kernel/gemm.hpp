@@ -41,14 +41,13 @@ HEED_NOINLINE void gemm_block(const T* a, Index a_stride, Index rows, const T* p
     multiply<T>(a + row * a_stride, a_stride, 1, panel, depth, acc);
     T* to = sum + row * sum_stride;
     const T* from = start.data ? start.data + row * start.stride : nullptr;
-    const int full = last == w ? NV : NV - 1;
 #pragma GCC unroll 32
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
       for (int v = 0; v < NV; ++v) {
         T* address = to + r * sum_stride + v * w;
         const T* old = from ? from + r * start.stride + v * w : nullptr;
-        if (v < full) {
+        if (v + 1 < NV || last == w) {
           (old ? simd::load(old) + acc[r][v] : acc[r][v]).store_unaligned(address);
         } else {
           simd::store_partial<T>(old ? simd::load_partial<T>(old, last) + acc[r][v] : acc[r][v], address, last);

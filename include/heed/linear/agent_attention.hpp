@@ -159,10 +159,7 @@ struct AgentAttention {
             h, ", ", w, " and ", r);
     require(!cls || r == 1, kName, "cls_token needs sr_ratio 1, got ", r);
     require(x[1] == h * w + cls, kName, "x must have ", h * w + cls, " tokens, got shape ", shape_text(x));
-    check_linear(kName, "q", q, channels, channels);
-    check_linear(kName, "k", k, channels, channels);
-    check_linear(kName, "v", v, channels, channels);
-    check_linear(kName, "out", out, channels, channels);
+    check_linears(kName, channels, channels, "q", q, "k", k, "v", v, "out", out);
     require_shape(kName, "dw.weight", const_view(dw.weight).sizes, std::array<Index, 4>{channels, 1, 3, 3});
     const auto sizes = [](const auto& tensor) { return const_view(tensor).sizes; };
     for (const Bias* bias : {&bias_agent, &bias_query})

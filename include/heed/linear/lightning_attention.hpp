@@ -49,20 +49,12 @@ struct LightningAttention {
     f("slope", slope);
   }
 
-  template <Operand Q, Operand K, Operand V>
-  auto operator()(const Q& q, const K& k, const V& v) const {
-    return (*this)(DeviceRef(), q, k, v);
-  }
-  template <Device D, Operand Q, Operand K, Operand V>
-  auto operator()(const D& device, const Q& q, const K& k, const V& v) const {
-    return (*this)(device, q, k, v, View<const T, 4>());
-  }
-  template <Operand Q, Operand K, Operand V, Operand S>
-  auto operator()(const Q& q, const K& k, const V& v, const S& state) const {
+  template <Operand Q, Operand K, Operand V, Operand S = View<const T, 4>>
+  auto operator()(const Q& q, const K& k, const V& v, const S& state = {}) const {
     return (*this)(DeviceRef(), q, k, v, state);
   }
-  template <Device D, Operand Q, Operand K, Operand V, Operand S>
-  auto operator()(const D& device, const Q& q, const K& k, const V& v, const S& state) const {
+  template <Device D, Operand Q, Operand K, Operand V, Operand S = View<const T, 4>>
+  auto operator()(const D& device, const Q& q, const K& k, const V& v, const S& state = {}) const {
     const View<const T, 4> none;
     const Index heads = sizes_of(k)[1];
     require_shape(kName, "q", sizes_of(q), sizes_of(k));

@@ -83,22 +83,16 @@ struct LinearAttention {
 
   Options options = {};
 
-  template <Operand Q, Operand K, Operand V>
-  auto operator()(const Q& q, const K& k, const V& v, const Inputs& inputs = {}) const {
-    return (*this)(DeviceRef(), q, k, v, inputs);
-  }
-  template <Device D, Operand Q, Operand K, Operand V>
-  auto operator()(const D& device, const Q& q, const K& k, const V& v, const Inputs& inputs = {}) const {
-    using T = OperandScalar<Q>;
-    return (*this)(device, q, k, v, inputs, View<const T, 4>(), View<const T, 3>());
-  }
-  template <Operand Q, Operand K, Operand V, Operand S, Operand Z>
-  auto operator()(const Q& q, const K& k, const V& v, const Inputs& inputs, const S& state_kv, const Z& state_z) const {
+  template <Operand Q, Operand K, Operand V, Operand S = View<const OperandScalar<Q>, 4>,
+            Operand Z = View<const OperandScalar<Q>, 3>>
+  auto operator()(const Q& q, const K& k, const V& v, const Inputs& inputs = {}, const S& state_kv = {},
+                  const Z& state_z = {}) const {
     return (*this)(DeviceRef(), q, k, v, inputs, state_kv, state_z);
   }
-  template <Device D, Operand Q, Operand K, Operand V, Operand S, Operand Z>
-  auto operator()(const D& device, const Q& q, const K& k, const V& v, const Inputs& in, const S& state_kv,
-                  const Z& state_z) const {
+  template <Device D, Operand Q, Operand K, Operand V, Operand S = View<const OperandScalar<Q>, 4>,
+            Operand Z = View<const OperandScalar<Q>, 3>>
+  auto operator()(const D& device, const Q& q, const K& k, const V& v, const Inputs& in = {}, const S& state_kv = {},
+                  const Z& state_z = {}) const {
     check(sizes_of(q), sizes_of(k), sizes_of(v), in, sizes_of(state_kv), sizes_of(state_z));
     // What stands beside a variable is recorded with it.
     const auto with = [&](const auto& x) { return parameter_with(x, q, k, v, state_kv, state_z); };

@@ -52,20 +52,12 @@ struct Retention {
     f("gamma", gamma, heed::optional);
   }
 
-  template <Operand Q, Operand K, Operand V>
-  auto operator()(const Q& q, const K& k, const V& v) const {
-    return (*this)(DeviceRef(), q, k, v);
-  }
-  template <Device D, Operand Q, Operand K, Operand V>
-  auto operator()(const D& device, const Q& q, const K& k, const V& v) const {
-    return (*this)(device, q, k, v, View<const T, 4>());
-  }
-  template <Operand Q, Operand K, Operand V, Operand S>
-  auto operator()(const Q& q, const K& k, const V& v, const S& state) const {
+  template <Operand Q, Operand K, Operand V, Operand S = View<const T, 4>>
+  auto operator()(const Q& q, const K& k, const V& v, const S& state = {}) const {
     return (*this)(DeviceRef(), q, k, v, state);
   }
-  template <Device D, Operand Q, Operand K, Operand V, Operand S>
-  auto operator()(const D& device, const Q& q, const K& k, const V& v, const S& state) const {
+  template <Device D, Operand Q, Operand K, Operand V, Operand S = View<const T, 4>>
+  auto operator()(const D& device, const Q& q, const K& k, const V& v, const S& state = {}) const {
     const View<const T, 4> none;
     const auto sizes = sizes_of(k);
     require_shape("retention", "q", sizes_of(q), sizes);

@@ -65,10 +65,7 @@ struct TnlAttention {
     const Index heads = options.num_heads, channels = x[2];
     require(heads > 0 && channels > 0 && channels % heads == 0, kName, "C must be a multiple of num_heads = ", heads,
             ", got x of shape ", shape_text(x));
-    check_linear(kName, "q", q, channels, channels);
-    check_linear(kName, "k", k, channels, channels);
-    check_linear(kName, "v", v, channels, channels);
-    check_linear(kName, "out", out, channels, channels);
+    check_linears(kName, channels, channels, "q", q, "k", k, "v", v, "out", out);
     check_linear(kName, "gate1", gate1, channels, channels / heads);
     check_linear(kName, "gate2", gate2, channels / heads, channels);
     require(slope.size() == heads, kName, "slope must have shape (H) = (", heads, "), got (", slope.size(), ")");

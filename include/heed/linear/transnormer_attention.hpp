@@ -55,20 +55,12 @@ struct TransnormerAttention {
     f("theta", theta, heed::optional);
   }
 
-  template <Operand X>
-  auto operator()(const X& x, const Inputs& inputs = {}) const {
-    return (*this)(DeviceRef(), x, inputs);
-  }
-  template <Device D, Operand X>
-  auto operator()(const D& device, const X& x, const Inputs& inputs = {}) const {
-    return (*this)(device, x, inputs, View<const T, 4>());
-  }
-  template <Operand X, Operand S>
-  auto operator()(const X& x, const Inputs& inputs, const S& state) const {
+  template <Operand X, Operand S = View<const T, 4>>
+  auto operator()(const X& x, const Inputs& inputs = {}, const S& state = {}) const {
     return (*this)(DeviceRef(), x, inputs, state);
   }
-  template <Device D, Operand X, Operand S>
-  auto operator()(const D& device, const X& x, const Inputs& in, const S& state) const {
+  template <Device D, Operand X, Operand S = View<const T, 4>>
+  auto operator()(const D& device, const X& x, const Inputs& in = {}, const S& state = {}) const {
     check(sizes_of(x), in);
     const Index heads = options.num_heads, width = out.weight.dimension(1);
     const auto packed = qkvu(device, parameter_with(x, x, state));

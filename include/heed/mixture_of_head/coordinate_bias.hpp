@@ -17,8 +17,7 @@ struct CoordinateBias {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("fc1.", fc1, f);
-    visit_part("fc2.", fc2, f);
+    visit_parts(f, "fc1.", fc1, "fc2.", fc2);
   }
 
   /// t of every pair, (N M, H), for CoordinateBias::by_pair.

@@ -62,18 +62,14 @@ struct MohAggregatedAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("kv.", kv, f);
+    visit_parts(f, "q.", q, "kv.", kv);
     f("query_embedding", query_embedding);
     f("temperature", temperature);
-    visit_part("pool.proj.", pool_proj, f);
-    visit_part("pool.norm.", pool_norm, f);
-    visit_part("cpb.", cpb, f);
+    visit_parts(f, "pool.proj.", pool_proj, "pool.norm.", pool_norm, "cpb.", cpb);
     f("local_bias_table", local_bias_table);
     f("local_tokens.weight", local_tokens);
     f("local_tokens.bias", local_tokens_bias);
-    visit_part("out.", out, f);
-    visit_part("", gates, f);
+    visit_parts(f, "out.", out, "", gates);
   }
 
   template <Operand X, TensorLike I, Operand C>

@@ -40,9 +40,7 @@ struct MohAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("qkv.", qkv, f);
-    visit_part("out.", out, f);
-    visit_part("", gates, f);
+    visit_parts(f, "qkv.", qkv, "out.", out, "", gates);
     visit_part("q_norm.", q_norm, f, heed::optional);
     visit_part("k_norm.", k_norm, f, heed::optional);
   }

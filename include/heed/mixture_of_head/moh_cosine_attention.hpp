@@ -47,9 +47,7 @@ struct MohCosineAttention {
     visit_part("qkv.", qkv, f);
     f("query_embedding", query_embedding);
     f("temperature", temperature);
-    visit_part("cpb.", cpb, f);
-    visit_part("out.", out, f);
-    visit_part("", gates, f);
+    visit_parts(f, "cpb.", cpb, "out.", out, "", gates);
   }
 
   template <Operand X, TensorLike I, Operand C>

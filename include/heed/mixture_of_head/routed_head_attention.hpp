@@ -73,9 +73,7 @@ struct RoutedHeadAttention {
     const Index heads = options.num_heads, inner = heads * options.head_dim;
     require(heads > 0 && options.head_dim > 0, kName, "num_heads and head_dim must be 1 or more, got ", heads, " and ",
             options.head_dim);
-    check_linear(kName, "q", q, channels, inner);
-    check_linear(kName, "k", k, channels, inner);
-    check_linear(kName, "v", v, channels, inner);
+    check_linears(kName, channels, inner, "q", q, "k", k, "v", v);
     check_linear(kName, "out", out, inner, channels);
     require_shape(kName, "router.weight", const_view(router).sizes, std::array<Index, 2>{heads, channels});
   }

@@ -130,10 +130,8 @@ struct DualScaleAttention {
       const std::string prefix = "layer" + std::to_string(l) + ".";
       const Layer& part = layer[l];
       const Index hidden = part.fc1.weight.dimension(0);
-      check_linear(kName, prefix + "q", part.q, x[2], x[2]);
-      check_linear(kName, prefix + "k", part.k, x[2], x[2]);
-      check_linear(kName, prefix + "v", part.v, x[2], x[2]);
-      check_linear(kName, prefix + "out", part.out, x[2], x[2]);
+      check_linears(kName, x[2], x[2], prefix + "q", part.q, prefix + "k", part.k, prefix + "v", part.v, prefix + "out",
+                    part.out);
       check_linear(kName, prefix + "ffn.fc1", part.fc1, x[2], hidden);
       check_linear(kName, prefix + "ffn.fc2", part.fc2, hidden, x[2]);
     }

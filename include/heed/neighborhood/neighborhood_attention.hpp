@@ -35,8 +35,8 @@ namespace heed::inline HEED_ISA {
 /// no causal axis. Throws heed::Error, before anything is written, for shapes and options that do not fit, kernel *
 /// dilation > S among them. Every position sees itself, so that no row is empty.
 ///
-/// Runs on the fused kernel, box by box of the grid, without gathered keys: time and memory linear in the tokens. The
-/// same bits for any number of threads.
+/// Runs line by line of the grid, or box by box on the fused kernel, without gathered keys: time and memory linear in
+/// the tokens. The same bits for any number of threads.
 /// Source: Hassani et al., Faster Neighborhood Attention, NeurIPS 2024, and Generalized Neighborhood Attention, 2025,
 /// for the stride; NATTEN.
 template <Real T, int Axes>

@@ -82,6 +82,10 @@ View<T, 2> head_of(const View<T, 4>& x, Index unit) {
 /// in the parallel form; a thread's scratch holds a state and the features of a chunk. The same bits for any number of
 /// threads.
 ///
+/// linear_scan is the same recurrence with decay, the delta rule and shared heads, over features that its caller has
+/// made. It does not serve here, nor this there: the features of a map exist only for a chunk at a time, and pairs that
+/// are near each other cost the D channels of q . k instead of F, 64 instead of 2145 for TaylorFeatures.
+///
 /// Gradient: of q, k, v and state, linear_attention_backward; the states are computed again.
 template <Device D, FeatureMap Map, TensorLike Q, TensorLike K, TensorLike V, TensorLike S, TensorLike O, TensorLike E>
 void linear_attention(const D& device, const Map& map, const Q& q_like, const K& k_like, const V& v_like,

@@ -66,7 +66,7 @@ kernel::Tile<T> make_tile(ScratchFrame& frame, Index rows, Index columns) {
 }
 
 /// A chunk of up to `capacity` tokens of a head. With e^G_i the decay from before the chunk up to and with token i, all
-/// products of factors e^g, none of which is divided by:
+/// products of factors e^g, none of which is divided by but within a step of a decay per channel, while that is mild:
 ///
 ///   pairs_ij = q_i . (e^(G_i - G_j) k_j) for j <= i,  reach_i = e^G_i q_i,  keys_j = e^(G_end - G_j) k_j
 ///   out = pairs x + reach state,  state <- e^G_end state + keys^T x
@@ -75,7 +75,7 @@ kernel::Tile<T> make_tile(ScratchFrame& frame, Index rows, Index columns) {
 template <Real T>
 struct ScanChunk {
   using Tile = kernel::Tile<T>;
-  /// Tokens within which keys of a decay per channel go from token to token; further ones by products of tiles.
+  /// Tokens from whose beginning on the decay per channel is taken; keys of earlier ones stand decayed up to there.
   static constexpr Index kStep = simd::kLanes<T>;
 
   struct Reader {
@@ -198,31 +198,14 @@ struct ScanChunk {
   }
 
   /// Calls f(i) for the tokens [first, last) of a step: near_keys then holds those up to i, decayed up to i, and
-  /// `running` the decay of the step up to and with i. With `dots`, dots[j - first] is that of row i of q and key j,
-  /// not yet summed over the lanes.
+  /// `running` the decay of the step up to and with i.
   template <class F>
   void walk(Index first, Index last, const F& f) const {
-    walk<false>(first, last, k, nullptr, f);
-  }
-  template <bool kDots, class F>
-  void walk(Index first, Index last, const Tile& q, simd::Batch<T>* dots, const F& f) const {
-    using Batch = simd::Batch<T>;
     std::fill_n(running.data, running.stride, T(1));
     for (Index i = first; i < last; ++i) {
       const T* const by = decay.row(i);
-      const T* const query = q.row(i);
-      for (Index j = first; j <= i; ++j) {
-        T* const key = near_keys.row(j - first);
-        const T* const from = j < i ? key : k.row(i);
-        const T* const factor = j < i ? by : one.data;
-        Batch dot(T(0));
-        for (Index c = 0; c < k.stride; c += simd::kLanes<T>) {
-          const Batch decayed = simd::load_aligned(from + c) * simd::load_aligned(factor + c);
-          decayed.store_aligned(key + c);
-          if constexpr (kDots) dot = simd::fma(simd::load_aligned(query + c), decayed, dot);
-        }
-        if constexpr (kDots) dots[j - first] = dot;
-      }
+      for (Index j = first; j < i; ++j) product_row(near_keys.row(j - first), by, k.stride, near_keys.row(j - first));
+      std::copy_n(k.row(i), k.stride, near_keys.row(i - first));
       product_row(running.data, by, k.stride, running.data);
       f(i);
     }
@@ -286,39 +269,62 @@ struct ScanChunk {
     std::fill_n(total.data, total.stride, prefix[count - 1]);
   }
 
+  // Within a step keys are divided by the decay from its beginning, and queries multiplied by it, as long as that is
+  // far from 0 (and from infinity) in every channel; from the first token on where it is not, keys go from token to
+  // token. Which of the two a query's pairs come by follows from its own and earlier tokens alone.
   void weigh_by_channel(Index some) {
     std::fill_n(total.data, total.stride, T(1));
-    simd::Batch<T> dots[kStep];  // of a query and the keys of its step, not yet summed over lanes
-    std::fill_n(dots, kStep, simd::Batch<T>(T(0)));
     for (Index first = 0; first < count; first += kStep) {
       const Index last = std::min(first + kStep, count);
       following(head.decay).fetch(first, kStep);
-      const auto with_tokens = [&](Index i) {
-        for (Index r = 0; r < some; ++r) {
-          const Reader& reader = readers[r];
-          product_row(reader.q.row(i), running.data, k.stride, reader.near.row(i));
-          for (Index j = first; r > 0 && j <= i; ++j)
-            dots[j - first] = dot_lanes(reader.q.row(i), near_keys.row(j - first), k.stride);
-          simd::reduce_add_rows<T>(dots).store_aligned(reader.pairs.row(i) + first);
-        }
-        if (delta && some > 0) readers[0].pairs.row(i)[i] = 0;
-      };
-      if (some > 0) {
-        walk<true>(first, last, readers[0].q, dots, with_tokens);
-      } else {
-        walk(first, last, with_tokens);
-      }
-      for (Index r = 0; r < some; ++r) {
-        const Reader& reader = readers[r];
-        // Keys of earlier steps stand decayed up to the beginning of this one.
-        kernel::tile_product(kernel::Scalars<T>(reader.near).from(first, 0), last - first, features, keys, first,
-                             Tile{reader.pairs.row(first), reader.pairs.stride});
-        for (Index i = first; i < last; ++i) product_row(reader.near.row(i), total.data, k.stride, reader.reach.row(i));
-      }
-      for (Index d = 0; d < features; ++d) product_row(keys.row(d), running.data[d], first, keys.row(d));
+      const Index weak = decay_step(some, first, last);
       kernel::copy_rows<T>(near_keys.data, 1, near_keys.stride, features, last - first, keys.data + first, keys.stride);
+      for (Index r = 0; r < some; ++r)
+        // Keys of earlier steps stand decayed up to the beginning of this one.
+        kernel::tile_product(kernel::Scalars<T>(readers[r].near).from(first, 0), last - first, features, keys, last,
+                             Tile{readers[r].pairs.row(first), readers[r].pairs.stride});
+      const Index divided = weak < last ? first : last;
+      for (Index d = 0; d < features; ++d) product_row(keys.row(d), running.data[d], divided, keys.row(d));
+      if (weak < last) {
+        walk(first, last, [&](Index i) {
+          for (Index r = 0; r < some && i >= weak; ++r) {
+            simd::Batch<T> dots[kStep];  // of the query and the keys up to it, not yet summed over lanes
+            std::fill_n(dots, kStep, simd::Batch<T>(T(0)));
+            for (Index j = first; j <= i; ++j)
+              dots[j - first] = dot_lanes(readers[r].q.row(i), near_keys.row(j - first), k.stride);
+            simd::reduce_add_rows<T>(dots).store_aligned(readers[r].pairs.row(i) + first);
+          }
+        });
+        kernel::copy_rows<T>(near_keys.data, 1, near_keys.stride, features, last - first, keys.data + first,
+                             keys.stride);
+      }
+      for (Index i = first; i < last && delta && some > 0; ++i) readers[0].pairs.row(i)[i] = 0;
       product_row(total.data, running.data, total.stride, total.data);
     }
+  }
+
+  // The queries of a step decayed from its beginning, and from that of the chunk; keys divided by that decay in
+  // near_keys; `running` is that of the whole step. Returns the first token from which on it is no number to divide by.
+  Index decay_step(Index some, Index first, Index last) const {
+    using Batch = simd::Batch<T>;
+    const Batch least(T(0x1p-40)), most(T(0x1p+40));
+    Index weak = last;
+    for (Index c = 0; c < k.stride; c += simd::kLanes<T>) {
+      const Batch before = simd::load_aligned(total.data + c);
+      Batch product(T(1));
+      for (Index i = first; i < last; ++i) {
+        product = product * simd::load_aligned(decay.row(i) + c);
+        if (i < weak && simd::any(!(product >= least && product <= most))) weak = i;
+        (simd::load_aligned(k.row(i) + c) / product).store_aligned(near_keys.row(i - first) + c);
+        for (Index r = 0; r < some; ++r) {
+          const Batch near = simd::load_aligned(readers[r].q.row(i) + c) * product;
+          near.store_aligned(readers[r].near.row(i) + c);
+          (near * before).store_aligned(readers[r].reach.row(i) + c);
+        }
+      }
+      product.store_aligned(running.data + c);
+    }
+    return weak;
   }
 };
 

@@ -75,10 +75,7 @@ struct DecoupledQueryKeyAttention {
             shape_text(source));
     require(options.num_heads > 0 && x[2] > 0 && x[2] % options.num_heads == 0, kName, "C = ", x[2],
             " must be a multiple of num_heads = ", options.num_heads);
-    check_linear(kName, "q", q, x[2], x[2]);
-    check_linear(kName, "k", k, x[2], x[2]);
-    check_linear(kName, "v", v, x[2], x[2]);
-    check_linear(kName, "out", out, x[2], x[2]);
+    check_linears(kName, x[2], x[2], "q", q, "k", k, "v", v, "out", out);
   }
 };
 

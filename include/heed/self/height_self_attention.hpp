@@ -82,10 +82,7 @@ struct HeightSelfAttention {
     const Index channels = x[1];
     require(options.num_heads > 0 && channels > 0 && channels % options.num_heads == 0, kName, "C = ", channels,
             " must be a multiple of num_heads = ", options.num_heads);
-    check_linear(kName, "q", q, channels, channels);
-    check_linear(kName, "k", k, channels, channels);
-    check_linear(kName, "v", v, channels, channels);
-    check_linear(kName, "out", out, channels, channels);
+    check_linears(kName, channels, channels, "q", q, "k", k, "v", v, "out", out);
     if (height_pos.size() > 0)
       require_shape(kName, "height_pos", const_view(height_pos).sizes, std::array<Index, 2>{x[2], channels});
     if (in.mask) require_shape(kName, "mask", in.mask->sizes, std::array<Index, 4>{x[0], x[2], x[3], x[4]});

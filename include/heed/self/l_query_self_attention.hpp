@@ -79,9 +79,7 @@ struct LQuerySelfAttention {
     require(chosen.window_size > 0, where, "a window must be 1 or more items, got ", chosen.window_size);
     require(chosen.num_heads > 0 && x[2] > 0 && x[2] % chosen.num_heads == 0, where, "C = ", x[2],
             " must be a multiple of num_heads = ", chosen.num_heads);
-    check_linear(where, "q", q, x[2], x[2]);
-    check_linear(where, "k", k, x[2], x[2]);
-    check_linear(where, "v", v, x[2], x[2]);
+    check_linears(where, x[2], x[2], "q", q, "k", k, "v", v);
   }
 };
 

@@ -9,9 +9,9 @@ namespace heed::inline HEED_ISA {
 
 /// softmax(scale * q k^T) v over the keys that the mask shows, with log-sum-exp on request.
 ///
-///   heed::MaskedAttention attend;                           // or {{.scale = 0.5}}
-///   attend(q, k, v, mask) -> out                            attend(q, k, v) -> out, every key visible
-///   attend.with_lse(q, k, v, mask) -> {out, lse}            attend(device, q, k, v, mask, into(out, lse))
+///   heed::MaskedAttention masked;                           // or {{.scale = 0.5}}
+///   masked(q, k, v, mask) -> out                            masked(q, k, v) -> out, every key visible
+///   masked.attend(mask).with_lse(q, k, v) -> {out, lse}     masked.attend(mask)(device, q, k, v, into(out, lse))
 ///
 /// q (B, H, N, D), k (B, Hk, M, D), v (B, Hk, M, Dv); mask of std::uint8_t or bool, 1 = visible, (N, M), (H, N, M) or
 /// (B, H, N, M), any axis 1 to broadcast. Query head h reads key head floor(h * Hk / H). A row that sees no key gives 0
@@ -39,15 +39,6 @@ struct MaskedAttention {
   auto operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask) const {
     return attend(mask)(device, q, k, v);
   }
-  template <Device D, Operand Q, Operand K, Operand V, TensorLike Mask, AttentionTarget Target>
-  void operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask,
-                  const Target& target) const {
-    attend(mask)(device, q, k, v, target);
-  }
-  template <Operand Q, Operand K, Operand V, TensorLike Mask>
-  auto with_lse(const Q& q, const K& k, const V& v, const Mask& mask) const {
-    return attend(mask).with_lse(q, k, v);
-  }
 
   template <Operand Q, Operand K, Operand V>
   auto operator()(const Q& q, const K& k, const V& v) const {
@@ -56,14 +47,6 @@ struct MaskedAttention {
   template <Device D, Operand Q, Operand K, Operand V>
   auto operator()(const D& device, const Q& q, const K& k, const V& v) const {
     return attend()(device, q, k, v);
-  }
-  template <Device D, Operand Q, Operand K, Operand V, AttentionTarget Target>
-  void operator()(const D& device, const Q& q, const K& k, const V& v, const Target& target) const {
-    attend()(device, q, k, v, target);
-  }
-  template <Operand Q, Operand K, Operand V>
-  auto with_lse(const Q& q, const K& k, const V& v) const {
-    return attend().with_lse(q, k, v);
   }
 };
 

@@ -93,10 +93,7 @@ struct MultiDconvHeadAttention {
     const Index heads = options.num_heads;
     require(heads > 0 && channels > 0 && channels % heads == 0, kName, "C = ", channels,
             " must be a multiple of num_heads = ", heads);
-    check_linear(kName, "q", q, channels, channels);
-    check_linear(kName, "k", k, channels, channels);
-    check_linear(kName, "v", v, channels, channels);
-    check_linear(kName, "out", out, channels, channels);
+    check_linears(kName, channels, channels, "q", q, "k", k, "v", v, "out", out);
     const Index width = channels / heads;
     const auto check_conv = [&](std::string_view name, const CausalDepthwise<T>& shared, const HeadConv& by_head) {
       if (!options.per_head_kernel) return check_depthwise(kName, name, shared, width);

@@ -105,10 +105,7 @@ struct RelativeConvolutionalAttention {
     require(heads > 0 && channels > 0 && channels % heads == 0, kName, "C = ", channels,
             " must be a multiple of num_heads = ", heads);
     const Index width = channels / heads, rows = rel_bias_table.dimension(0);
-    check_linear(kName, "q", q, channels, channels);
-    check_linear(kName, "k", k, channels, channels);
-    check_linear(kName, "v", v, channels, channels);
-    check_linear(kName, "out", out, channels, channels);
+    check_linears(kName, channels, channels, "q", q, "k", k, "v", v, "out", out);
     check_depthwise(kName, "conv_q", conv_q, width);
     check_depthwise(kName, "conv_k", conv_k, width);
     check_depthwise(kName, "conv_v", conv_v, width);

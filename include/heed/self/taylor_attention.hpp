@@ -67,18 +67,7 @@ struct TaylorAttention {
   void check(const std::array<Index, 3>& x) const {
     require(options.num_heads > 0 && x[2] > 0 && x[2] % options.num_heads == 0, kName,
             "C must be a multiple of num_heads = ", options.num_heads, ", got x of shape ", shape_text(x));
-    const std::array<Index, 2> expected{x[2], x[2]};
-    const auto check_layer = [&](std::string_view name, const Linear<T>& layer) {
-      require(const_view(layer.weight).sizes == expected, kName, name,
-              ".weight must have shape (C, C) = ", shape_text(expected), ", got ",
-              shape_text(const_view(layer.weight).sizes));
-      require(layer.bias.size() == 0 || layer.bias.size() == x[2], kName, name,
-              ".bias must be empty or have shape (C) = (", x[2], "), got (", layer.bias.size(), ")");
-    };
-    check_layer("q", q);
-    check_layer("k", k);
-    check_layer("v", v);
-    check_layer("out", out);
+    check_linears(kName, x[2], x[2], "q", q, "k", k, "v", v, "out", out);
   }
 };
 

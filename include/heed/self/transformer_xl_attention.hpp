@@ -112,10 +112,7 @@ struct TransformerXlAttention {
             options.num_heads, " and ", options.head_dim);
     require(channels > 0 && channels % 2 == 0, kName, "C must be even, got ", channels);
     const Index inner = options.num_heads * options.head_dim;
-    check_linear(kName, "q", q, channels, inner);
-    check_linear(kName, "k", k, channels, inner);
-    check_linear(kName, "v", v, channels, inner);
-    check_linear(kName, "r", r, channels, inner);
+    check_linears(kName, channels, inner, "q", q, "k", k, "v", v, "r", r);
     check_linear(kName, "out", out, inner, channels);
     const std::array<Index, 2> by_head{options.num_heads, options.head_dim};
     require_shape(kName, "content.bias", const_view(content_bias).sizes, by_head);

@@ -219,16 +219,6 @@ HEED_INLINE Mask<T> as_mask(bool x) {
   return Mask<T>(x);
 }
 
-/// True in the first `count` < kLanes lanes.
-template <Real T>
-HEED_INLINE Mask<T> first_lanes(int count) {
-#if defined(__AVX512F__)
-  return Mask<T>(typename Mask<T>::register_type((1u << count) - 1u));
-#else
-  return to_mask<T>(iota<T>() < IndexBatch<T>(IndexLane<T>(count)));
-#endif
-}
-
 /// Whether permute is an instruction.
 #if defined(__AVX512F__)
 template <Real T>

@@ -53,37 +53,18 @@ struct AcmilAttention {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("reduce.", reduce, f);
-    visit_part("", pool, f);
+    visit_parts(f, "reduce.", reduce, "", pool);
     f("branch.weight", branch_weight);
     f("branch.bias", branch_bias, heed::optional);
     visit_part("bag.", bag, f);
   }
 
   template <Operand X>
-  auto operator()(const X& x) const {
-    return (*this)(DeviceRef(), x);
-  }
-  template <Device D, Operand X>
-  auto operator()(const D& device, const X& x) const {
-    require(options.n_masked == 0, kName, "with n_masked = ", options.n_masked, " the draws must be given");
-    return run(device, x, [](auto logits) { return logits; });
-  }
-  template <Operand X, TensorLike R>
-  auto operator()(const X& x, const R& rand) const {
+  auto operator()(const X& x, const std::optional<View<const T, 2>>& rand = {}) const {
     return (*this)(DeviceRef(), x, rand);
   }
-  template <Device D, Operand X, TensorLike R>
-  auto operator()(const D& device, const X& x, const R& rand) const {
-    const StochasticTopkInstanceMask mask{{options.n_masked, options.mask_drop}};
-    return run(device, x, [&](const auto& logits) { return mask.drop(device, logits, rand); });
-  }
-
- private:
-  static constexpr std::string_view kName = "acmil_attention";
-
-  template <Device D, Operand X, class Mask>
-  auto run(const D& device, const X& x, const Mask& mask) const {
+  template <Device D, Operand X>
+  auto operator()(const D& device, const X& x, const std::optional<View<const T, 2>>& rand = {}) const {
     static_assert(kOperandRank<X> == 2, "heed::AcmilAttention: x is (N, Din)");
     const Index width = reduce.weight.dimension(0), branches = pool.score.weight.dimension(0);
     const Index classes = bag.weight.dimension(0);
@@ -95,7 +76,8 @@ struct AcmilAttention {
             "branch.bias must be empty or have shape (", branches, ", ", classes, "), got ",
             shape_text(const_view(branch_bias).sizes));
     const auto z = relu(device, reduce(device, x));
-    auto logits = mask(pool.attention_logits(device, z));
+    const StochasticTopkInstanceMask mask{{options.n_masked, options.mask_drop}};
+    auto logits = mask.drop_if(device, pool.attention_logits(device, z), rand);
     const auto p = softmax(device, logits);
     const auto pooled = matmul(device, p, z);
     const auto weight = parameter_with(branch_weight, x);
@@ -105,6 +87,9 @@ struct AcmilAttention {
     auto bag_logits = bag(device, matmul(device, mean(device, p, {0}), z));
     return Result<decltype(logits)>{std::move(branch_logits), std::move(bag_logits), std::move(logits)};
   }
+
+ private:
+  static constexpr std::string_view kName = "acmil_attention";
 };
 
 }  // namespace heed::inline HEED_ISA

@@ -59,43 +59,18 @@ struct AcmilMultiheadAttention {
   void for_each_parameter(F&& f) {
     visit_part("reduce.", reduce, f);
     f("query", query);
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out);
     f("norm.weight", norm_weight);
     f("norm.bias", norm_bias);
-    visit_part("branch.", branch, f);
-    visit_part("bag_v.", bag_v, f);
-    visit_part("bag_out.", bag_out, f);
-    visit_part("bag_norm.", bag_norm, f);
-    visit_part("bag.", bag, f);
+    visit_parts(f, "branch.", branch, "bag_v.", bag_v, "bag_out.", bag_out, "bag_norm.", bag_norm, "bag.", bag);
   }
 
   template <Operand X>
-  auto operator()(const X& x) const {
-    return (*this)(DeviceRef(), x);
-  }
-  template <Device D, Operand X>
-  auto operator()(const D& device, const X& x) const {
-    require(options.n_masked == 0, kName, "with n_masked = ", options.n_masked, " the draws must be given");
-    return run(device, x, [](auto logits) { return logits; });
-  }
-  template <Operand X, TensorLike R>
-  auto operator()(const X& x, const R& rand) const {
+  auto operator()(const X& x, const std::optional<View<const T, 3>>& rand = {}) const {
     return (*this)(DeviceRef(), x, rand);
   }
-  template <Device D, Operand X, TensorLike R>
-  auto operator()(const D& device, const X& x, const R& rand) const {
-    const StochasticTopkInstanceMask mask{{options.n_masked, options.mask_drop}};
-    return run(device, x, [&](const auto& logits) { return mask.drop(device, logits, rand); });
-  }
-
- private:
-  static constexpr std::string_view kName = "acmil_multihead_attention";
-
-  template <Device D, Operand X, class Mask>
-  auto run(const D& device, const X& x, const Mask& mask) const {
+  template <Device D, Operand X>
+  auto operator()(const D& device, const X& x, const std::optional<View<const T, 3>>& rand = {}) const {
     static_assert(kOperandRank<X> == 2, "heed::AcmilMultiheadAttention: x is (N, Din)");
     check(sizes_of(x));
     const Index heads = options.num_heads, branches = query.dimension(0), width = query.dimension(1);
@@ -114,7 +89,8 @@ struct AcmilMultiheadAttention {
     const auto values = apply(v, bag_of_all);
     const auto products =
         matmul(device, split_heads(scaled, heads), split_heads(keys, heads).permute({0, 1, 3, 2}));  // (K, H, 1, N)
-    auto logits = mask(copy_as<3>(device, products, {branches, heads, instances}));
+    const StochasticTopkInstanceMask mask{{options.n_masked, options.mask_drop}};
+    auto logits = mask.drop_if(device, copy_as<3>(device, products, {branches, heads, instances}), rand);
     const auto weights = softmax(device, logits);
 
     const auto mixed = matmul(device, view(weights).split(1, 1), split_heads(values, heads));
@@ -133,6 +109,9 @@ struct AcmilMultiheadAttention {
     return Result<decltype(branch_logits), decltype(logits)>{std::move(branch_logits), std::move(bag_logits),
                                                              std::move(logits)};
   }
+
+ private:
+  static constexpr std::string_view kName = "acmil_multihead_attention";
 
   void check(const std::array<Index, 2>& x) const {
     const Index branches = query.dimension(0), width = query.dimension(1), classes = bag.weight.dimension(0);

@@ -38,9 +38,7 @@ struct AttentionLepe {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("qkv.", qkv, f);
-    visit_part("out.", out, f);
-    visit_part("lepe.", lepe, f);
+    visit_parts(f, "qkv.", qkv, "out.", out, "lepe.", lepe);
   }
 
   template <Operand X>

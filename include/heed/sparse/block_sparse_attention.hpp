@@ -10,9 +10,9 @@ namespace heed::inline HEED_ISA {
 /// softmax(scale * q k^T) v over the keys of the blocks that are set for a query's block, and, if causal, no key behind
 /// the query.
 ///
-///   heed::BlockSparseAttention attend{{.q_block_size = 64, .k_block_size = 64, .causal = true}};
-///   attend(q, k, v, block_mask) -> out                      attend.with_lse(q, k, v, block_mask) -> {out, lse}
-///   attend(device, q, k, v, block_mask, into(out, lse))
+///   heed::BlockSparseAttention sparse{{.q_block_size = 64, .k_block_size = 64, .causal = true}};
+///   sparse(q, k, v, block_mask) -> out                      sparse.attend(block_mask).with_lse(q, k, v) -> {out, lse}
+///   sparse.attend(block_mask)(device, q, k, v, into(out, lse))
 ///
 /// q (B, H, N, D), k (B, Hk, M, D), v (B, Hk, M, Dv); block_mask of std::uint8_t or bool, (B or 1, H or 1,
 /// ceil(N / q_block_size), ceil(M / k_block_size)), 1 = set. Causal is j <= i, aligned at 0. A row that sees no key
@@ -41,15 +41,6 @@ struct BlockSparseAttention {
   template <Device D, Operand Q, Operand K, Operand V, TensorLike Mask>
   auto operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask) const {
     return attend(mask)(device, q, k, v);
-  }
-  template <Device D, Operand Q, Operand K, Operand V, TensorLike Mask, AttentionTarget Target>
-  void operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask,
-                  const Target& target) const {
-    attend(mask)(device, q, k, v, target);
-  }
-  template <Operand Q, Operand K, Operand V, TensorLike Mask>
-  auto with_lse(const Q& q, const K& k, const V& v, const Mask& mask) const {
-    return attend(mask).with_lse(q, k, v);
   }
 };
 

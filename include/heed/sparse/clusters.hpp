@@ -72,6 +72,10 @@ inline Tensor<std::int32_t, 3> cluster_positions(const Tensor<std::int32_t, 3>& 
         continue;
       }
       const std::int32_t token = members.data()[row * size + i - slots];
+      if (token < 0) {  // a product of NaN is never chosen
+        to = -1;
+        continue;
+      }
       to = rank ? std::int32_t(i - slots) : token;
       if (kept.data && kept(row / clusters, token) == 0) to = -1 - to;
     }
@@ -85,7 +89,8 @@ Tensor<T, 4> cluster_shares(const Tensor<std::int32_t, 3>& members, Index tokens
   Tensor<T, 4> shares(batch, heads, tokens, 1);
   shares.setConstant(T(eps));
   for (Index row = 0; row < batch * heads; ++row)
-    for (Index i = 0; i < count; ++i) shares.data()[row * tokens + members.data()[row * count + i]] += T(1);
+    for (Index i = 0; i < count; ++i)
+      if (const Index token = members.data()[row * count + i]; token >= 0) shares.data()[row * tokens + token] += T(1);
   for (Index i = 0; i < shares.size(); ++i) shares.data()[i] = T(1) / shares.data()[i];
   return shares;
 }

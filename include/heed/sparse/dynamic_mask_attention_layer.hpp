@@ -48,12 +48,7 @@ struct DynamicMaskAttentionLayer {
 
   template <class F>
   void for_each_parameter(F&& f) {
-    visit_part("q.", q, f);
-    visit_part("k.", k, f);
-    visit_part("v.", v, f);
-    visit_part("out.", out, f);
-    visit_part("q_norm.", q_norm, f);
-    visit_part("k_norm.", k_norm, f);
+    visit_parts(f, "q.", q, "k.", k, "v.", v, "out.", out, "q_norm.", q_norm, "k_norm.", k_norm);
     f("A", A);
     visit_part("dt.", dt, f);
   }

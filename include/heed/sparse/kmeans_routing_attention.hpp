@@ -188,7 +188,8 @@ struct KmeansCentroidUpdate {
     const auto means = l2_normalize(device, scatter_add(device, const_view(rows).merge(1), nearest, count));
     Tensor<std::uint8_t, 3> filled(centroids.size(0), count, 1);
     filled.setZero();
-    for (Index i = 0; i < nearest.size(); ++i) filled.data()[i / nearest.dimension(1) * count + nearest.data()[i]] = 1;
+    for (Index i = 0; i < nearest.size(); ++i)
+      if (nearest.data()[i] >= 0) filled.data()[i / nearest.dimension(1) * count + nearest.data()[i]] = 1;
     Tensor<T, 3> now = means;
     for (Index i = 0; i < filled.size(); ++i)
       if (filled.data()[i] == 0)

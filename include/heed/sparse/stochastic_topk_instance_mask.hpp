@@ -2,6 +2,8 @@
 // stochastic_topk_instance_mask: some of the instances that get most are hidden, so that others learn.
 #pragma once
 
+#include <optional>
+
 #include "heed/block/masked_fill.hpp"
 #include "heed/block/selection.hpp"
 #include "heed/block/softmax.hpp"
@@ -50,6 +52,13 @@ struct StochasticTopkInstanceMask {
             shape_text(const_view(rand).sizes));
     const auto keep = random_drop_mask(device, x, rand, Index(double(k) * options.mask_drop));
     return masked_fill(device, x, keep, -1e9);
+  }
+  /// out alone, or x without the draws, which n_masked = 0 can do without.
+  template <Device D, class X, class R>
+  X drop_if(const D& device, X x, const std::optional<R>& rand) const {
+    require(rand || options.n_masked == 0, "stochastic_topk_instance_mask", "with n_masked = ", options.n_masked,
+            " the draws must be given");
+    return rand ? drop(device, x, *rand) : std::move(x);
   }
 };
 

@@ -61,9 +61,7 @@ struct TokenCoordinatedPromptAttention {
     f("prompts_cls", prompts_cls);
     f("keys_image", keys_image);
     f("prompts_image", prompts_image);
-    visit_part("norm.", norm, f);
-    visit_part("qkv.", qkv, f);
-    visit_part("out.", out, f);
+    visit_parts(f, "norm.", norm, "qkv.", qkv, "out.", out);
   }
 
   template <Operand X>

@@ -9,10 +9,10 @@ namespace heed::inline HEED_ISA {
 
 /// softmax(scale * q k^T) v over the keys of the blocks that are set for a query's block.
 ///
-///   heed::VariableBlockSparseAttention attend;
-///   attend(q, k, v, block_mask, q_block_lengths, k_block_lengths) -> out
-///   attend.with_lse(q, k, v, block_mask, q_block_lengths, k_block_lengths) -> {out, lse}
-///   attend(device, q, k, v, block_mask, q_block_lengths, k_block_lengths, into(out, lse))
+///   heed::VariableBlockSparseAttention sparse;
+///   sparse(q, k, v, block_mask, q_block_lengths, k_block_lengths) -> out
+///   const auto attend = sparse.attend(block_mask, q_block_lengths, k_block_lengths);
+///   attend.with_lse(q, k, v) -> {out, lse}                  attend(device, q, k, v, into(out, lse))
 ///
 /// q (B, H, N, D), k (B, Hk, M, D), v (B, Hk, M, Dv); block_mask (H, blocks of queries, blocks of keys) of std::uint8_t
 /// or bool, 1 = set; q_block_lengths (H, blocks of queries) and k_block_lengths (Hk, blocks of keys) int32, 0 or more,
@@ -49,29 +49,14 @@ struct VariableBlockSparseAttention {
                   const KL& k_lengths) const {
     return attend(mask, q_lengths, k_lengths)(device, q, k, v);
   }
-  template <Device D, Operand Q, Operand K, Operand V, TensorLike Mask, TensorLike QL, TensorLike KL,
-            AttentionTarget Target>
-  void operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask, const QL& q_lengths,
-                  const KL& k_lengths, const Target& target) const {
-    attend(mask, q_lengths, k_lengths)(device, q, k, v, target);
-  }
-  template <Operand Q, Operand K, Operand V, TensorLike Mask, TensorLike QL, TensorLike KL>
-  auto with_lse(const Q& q, const K& k, const V& v, const Mask& mask, const QL& q_lengths, const KL& k_lengths) const {
-    return attend(mask, q_lengths, k_lengths).with_lse(q, k, v);
-  }
 
   template <Operand Q, Operand K, Operand V, TensorLike Mask>
   auto operator()(const Q& q, const K& k, const V& v, const Mask& mask) const {
     return attend(mask)(q, k, v);
   }
-  template <Device D, Operand Q, Operand K, Operand V, TensorLike Mask, AttentionTarget Target>
-  void operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask,
-                  const Target& target) const {
-    attend(mask)(device, q, k, v, target);
-  }
-  template <Operand Q, Operand K, Operand V, TensorLike Mask>
-  auto with_lse(const Q& q, const K& k, const V& v, const Mask& mask) const {
-    return attend(mask).with_lse(q, k, v);
+  template <Device D, Operand Q, Operand K, Operand V, TensorLike Mask>
+  auto operator()(const D& device, const Q& q, const K& k, const V& v, const Mask& mask) const {
+    return attend(mask)(device, q, k, v);
   }
 };
 

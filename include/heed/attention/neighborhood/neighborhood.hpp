@@ -250,8 +250,10 @@ void attend_lines(const D& device, const Neighborhoods& options, const Neighborh
 /// are as NeighborhoodTensors says, out (B, Z, Y, X, H, Dv), lse (B, Z, Y, X, H) or of null data; the neighbourhoods as
 /// NeighborhoodAttention, which checks them. Nothing else is checked here.
 ///
-/// Time O(true pairs) up to the ratio of the keys that a box of queries sees to those that one of them sees (2 for 7 x
-/// 7); scratch of one strip a thread. The same bits for any device.
+/// Grids whose lines fill the lanes are taken line by line, which computes true pairs alone, up to the lanes behind the
+/// end of a line; biases, extra keys, a last axis that is causal and short lines go box by box through the fused
+/// kernel, in time O(true pairs) up to the ratio of the keys that a box sees to those of one query (2 for 7 x 7).
+/// Scratch of one strip a thread. The same bits for any device.
 template <Device D, Real T>
 void attend_neighborhoods(const D& device, const Neighborhoods& options, const NeighborhoodTensors<const T>& x,
                           const View<T, 6>& out, const View<T, 5>& lse) {

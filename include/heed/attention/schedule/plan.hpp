@@ -87,8 +87,8 @@ inline constexpr Index kMostSharedBytes = Index(1) << 20;
 
 // The planes that the batches of a call share, or null: small windows with one bias would else transpose it anew for
 // each window, which costs as much as the queries and the outputs together.
-template <class D, class Problem>
-const typename Problem::T* share_planes(const D& device, const Problem& p, ScratchFrame& frame) {
+template <class Problem>
+const typename Problem::T* share_planes(const DeviceRef& device, const Problem& p, ScratchFrame& frame) {
   using T = typename Problem::T;
   if constexpr (SharedPlanes<Problem>::kPossible) {
     const AttentionShape& shape = p.shape;
@@ -109,8 +109,8 @@ const typename Problem::T* share_planes(const D& device, const Problem& p, Scrat
   }
 }
 
-template <class D, class Problem>
-void run_plan(const D& device, Problem p) {
+template <class Problem>
+void run_plan(const DeviceRef& device, Problem p) {
   using T = typename Problem::T;
   const AttentionShape& shape = p.shape;
   if (shape.batch * shape.heads * shape.queries == 0) return;
