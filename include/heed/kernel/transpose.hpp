@@ -19,10 +19,10 @@ namespace detail {
 template <Real T, class U>
 struct RowStarts {
   U* row[std::size_t(simd::kLanes<T>)];
-  Index ahead;  // elements from a row to the one that the next square has in its place
+  Index next;  // from each to the one that follows them all, where that is known
 
   RowStarts(U* data, Index stride, const std::int32_t* which, Index first, Index lanes)
-      : ahead(which ? 0 : simd::kLanes<T> * stride) {
+      : next(which ? 0 : simd::kLanes<T> * stride) {
     for (Index r = 0; r < simd::kLanes<T>; ++r) {
       const Index i = first + std::min(r, lanes - 1);
       row[r] = data + (which ? which[i] : i) * stride;
@@ -44,7 +44,7 @@ HEED_INLINE void square_to_panel(const RowStarts<T, const U>& rows, Index offset
 #if defined(__GNUC__)
     // The rows that follow: as many streams as there are rows are too many for the hardware to see coming (a product
     // with 768 x 768 weights from the third-level cache: 0.84 of the FMA peak without, 0.88 with).
-    __builtin_prefetch(address + rows.ahead);
+    __builtin_prefetch(address + rows.next);
 #endif
   }
   simd::transpose<T>(square);

@@ -61,16 +61,16 @@ class PoolChooser {
   }
 
  private:
-  // The own block and the best of the others of one query.
+  // The best of the blocks beside the own one, which every query reads, of one query.
   void choose_of_row(Index head, Index place) {
     const Index blocks = scores_.size(2), query = order_[std::size_t(place)];
     row_.resize(std::size_t(blocks));
     list_.resize(std::size_t(blocks));
     spare_.resize(std::size_t(kernel::kLargestSpare));
     for (Index c = 0; c < blocks; ++c) row_[std::size_t(c)] = scores_(head, query, c);
-    row_[std::size_t(place / size_)] = std::numeric_limits<T>::infinity();
-    const Index count =
-        kernel::largest_indices<T>(row_.data(), blocks, std::min(pools_.top_k, blocks), list_.data(), spare_.data());
+    row_[std::size_t(place / size_)] = -std::numeric_limits<T>::infinity();
+    const Index others = std::min(pools_.top_k, blocks) - 1;
+    const Index count = kernel::largest_indices<T>(row_.data(), blocks, others, list_.data(), spare_.data());
     for (Index s = 0; s < count; ++s) mask_(head, query, list_[std::size_t(s)]) = 1;
   }
 

@@ -36,6 +36,12 @@ void for_route_panels(const Routes& routes, Index head, Index low, Index high, c
   }
 }
 
+// Rows of a matrix that are used while the arithmetic of a panel runs, or soon after: fetched from further caches.
+template <class U>
+void fetch_rows(const U* data, Index stride, Index width, const std::int32_t* which, Index count, Index low = 0) {
+  for (Index i = 0; i < count; ++i) kernel::upcoming(data + (which[i] - low) * stride, stride, 1, width).fetch(0, 1);
+}
+
 // Queries of one pair at the most: nothing to merge.
 template <class D, class Problem>
 void run_single_routes(const D& device, const Problem& p, const Routes& routes) {
@@ -84,7 +90,13 @@ void run_routes(const D& device, const Problem& p, const Routes& routes) {
     std::fill_n(rows.states, high - low, RowState<T>());
     std::fill_n(rows.sums, (high - low) * rows.width, T(0));
     for_route_panels<T>(routes, head, low, high, [&](Index first, Index count) {
-      PanelAttention<Problem> panel(p, b, h, first, count, {}, routes.query.data() + head * pairs + first);
+      const std::int32_t* const which = routes.query.data() + head * pairs + first;
+      PanelAttention<Problem> panel(p, b, h, first, count, {}, which);
+      fetch_rows(rows.sums, rows.width, rows.width, which, count, low);
+      // The queries of the next panel, most often; behind the last pair there may be -1.
+      const Index rest = std::min<Index>(pairs - first - count, count);
+      if (rest > 0 && which[count + rest - 1] >= 0 && p.q.stride(3) == 1)
+        fetch_rows(p.q.at(b, h, 0), p.q.stride(2), p.shape.width, which + count, rest);
       panel.run(routes.begin(b, h, first), p.shape.keys);
       panel.merge_into(rows, low);
     });

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -45,8 +46,14 @@ void for_each_set(const std::uint8_t* row, Index count, const F& f) {
     std::uint64_t word;
     std::memcpy(&word, row + j, 8);
     if (word == 0) continue;
-    for (Index x = j; x < j + 8; ++x)
-      if (row[x] != 0) f(x);
+    if constexpr (std::endian::native == std::endian::little) {
+      constexpr std::uint64_t low = 0x7f7f7f7f7f7f7f7f;
+      std::uint64_t set = (((word & low) + low) | word) & ~low;  // the highest bit of each byte that is not 0
+      for (; set != 0; set &= set - 1) f(j + std::countr_zero(set) / 8);
+    } else {
+      for (Index x = j; x < j + 8; ++x)
+        if (row[x] != 0) f(x);
+    }
   }
   for (; j < count; ++j)
     if (row[j] != 0) f(j);
