@@ -32,6 +32,26 @@ TEMPLATE_TEST_CASE("Groups of every size, few queries of every number", "", floa
     }
 }
 
+TEMPLATE_TEST_CASE("A head has the same bits in a group of any size", "", float, double) {
+  using T = TestType;
+  constexpr Index heads = 19, m = 300, width = 21;
+  Inputs<T> x(1, heads, 1, 1, m, width, 70, 3);
+  // Scores that grow along the keys, for each head from another key on: the sums are scaled anew time and again.
+  for (Index j = 0; j < m; ++j)
+    for (Index d = 0; d < width; ++d) x.k(0, 0, j, d) *= T(1) + T(j) / T(10);
+  const auto together = attend_any(std::nullopt, heed::causal(), x.q, x.k, x.v);
+  for (Index h = 0; h < heads; ++h) {
+    Tensor<T, 4> q(1, 1, 1, width);
+    for (Index d = 0; d < width; ++d) q(0, 0, 0, d) = x.q(0, h, 0, d);
+    const auto alone = attend_any(std::nullopt, heed::causal(), q, x.k, x.v);
+    CHECK(alone.lse(0, 0, 0) == together.lse(0, h, 0));
+    for (Index d = 0; d < 70; ++d) CHECK(alone.out(0, 0, 0, d) == together.out(0, h, 0, d));
+  }
+  NaiveAttention naive;
+  const auto want = naive(x.q, x.k, x.v);
+  CHECK(error_of(together.out, want.out) < 10 * kTolerance<T>);
+}
+
 TEMPLATE_TEST_CASE("Ranges of keys", "", float, double) {
   using T = TestType;
   for (const Index m : {1023, 1024, 1025, 2047, 2049, 3500})

@@ -97,13 +97,18 @@ void check_all() {
   for (const Index width : {128, 129, 255, 256}) {
     check_dot<T, U>(5, width, 3, 0);
     check_mix<T, U>(5, width, 3, 0);
+    for (const Index rows : {8, 11, 16})
+      for (const Index count : {64, 70, 130}) {
+        check_dot<T, U>(rows, width, count, 0);
+        check_mix<T, U>(rows, width, count, 0);
+      }
   }
 }
 
 // A row's sum is taken in the same order however many rows and keys go along.
 template <class T>
 void check_same_bits() {
-  constexpr Index width = 45, count = 23, rows = 7;
+  constexpr Index width = 141, count = 83, rows = 15;
   const Index padded = kernel::padded<T>(width), wide = kernel::padded<T>(count);
   std::mt19937 engine(5);
   std::normal_distribution<double> normal;
@@ -115,7 +120,8 @@ void check_same_bits() {
   for (T& x : keys) x = T(normal(engine));
   for (Index i = 0; i < rows * count; ++i) p[i] = T(normal(engine));
   dot<T>(q.data(), padded, rows, keys.data(), width, count, width, all.data(), wide);
-  kernel::row_mix<T>(p.data(), count, rows, keys.data(), width, count, width, sums.data(), padded);
+  kernel::row_mix<T>(p.data(), count, rows, keys.data(), width, count, width, sums.data(), padded,
+                     kernel::upcoming(keys.data(), width, count, width));
   for (Index g = 0; g < rows; ++g) {
     for (Index j = 0; j < count; ++j) {
       dot<T>(q.data() + g * padded, padded, 1, keys.data() + j * width, width, 1, width, one.data(), wide);

@@ -20,6 +20,14 @@ namespace detail {
 /// rows pass over them; with 64 keys the same loops read at 21 GB/s instead of 27.
 inline constexpr Index kKeyChunk = 16;
 
+/// The same for kernel::kManyRows, whose arithmetic takes as long as the memory: with 16 keys, 16 heads on one key of
+/// 128 take 1.11 times as long.
+inline constexpr Index kKeyChunkOfMany = kernel::kMixKeysOfMany;
+
+/// How far a score may exceed the maximum of before, in powers of the problem's base, until the sums are scaled anew:
+/// seldom, because what was weighed is then mixed first.
+inline constexpr int kRise = 8;
+
 template <class Problem>
 class RowAttention {
  public:
@@ -37,9 +45,10 @@ class RowAttention {
         heads_(heads),
         rows_(heads * count),
         width_(kernel::padded<T>(problem.shape.width)),
-        value_width_(std::max(kernel::padded<T>(problem.shape.value_width), kernel::padded<T>(1))) {
+        value_width_(kernel::padded<T>(problem.shape.value_width) + kLanes),
+        chunk_(rows_ >= kernel::kManyRows ? kKeyChunkOfMany : kKeyChunk) {
     queries_ = frame_.take<T>(rows_ * width_);
-    scores_ = frame_.take<T>(rows_ * kKeyChunk);
+    scores_ = frame_.take<T>(rows_ * chunk_);
     out_ = frame_.take<T>(rows_ * value_width_);
     states_ = frame_.take<RowState<T>>(rows_);
     sums_ = frame_.take<T>(rows_ * kLanes);
@@ -61,7 +70,7 @@ class RowAttention {
     Index key = begin;
     while (key < end) {
       const Run run = seen_by_rows(key);
-      const Index stop = std::min({run.end, end, key + kKeyChunk});
+      const Index stop = std::min({run.end, end, key + chunk_});
       if (run.seen == Seen::kNone) {
         key = std::min(run.end, end);
         continue;
@@ -69,8 +78,7 @@ class RowAttention {
       const auto keys = p_.source.keys(tile_.batch, tile_.kv_head, key);
       const auto values = p_.source.values(tile_.batch, tile_.kv_head, key);
       const Index count = std::min({stop - key, keys.count, values.count});
-      score_chunk(keys, key, count, run.seen == Seen::kSome);
-      mix_chunk(values, count);
+      attend_chunk(keys, values, key, count, run.seen == Seen::kSome, next_keys(key + count, end));
       key += count;
     }
   }
@@ -103,16 +111,16 @@ class RowAttention {
   void scores(Index end, Emit&& emit) {
     for (Index key = 0; key < end;) {
       const Run run = seen_by_rows(key);
-      const Index stop = std::min({run.end, end, key + kKeyChunk});
+      const Index stop = std::min({run.end, end, key + chunk_});
       if (run.seen == Seen::kNone) {
         key = std::min(run.end, end);
         continue;
       }
       const auto keys = p_.source.keys(tile_.batch, tile_.kv_head, key);
       const Index count = std::min(stop - key, keys.count);
-      dot_chunk(keys, count);
+      dot_chunk(keys, count, {});
       modify_chunk(key, count, run.seen == Seen::kSome);
-      for (Index g = 0; g < rows_; ++g) emit(head_of(g), query_of(g), key, scores_ + g * kKeyChunk, count);
+      for (Index g = 0; g < rows_; ++g) emit(head_of(g), query_of(g), key, scores_ + g * chunk_, count);
       key += count;
     }
   }
@@ -135,13 +143,21 @@ class RowAttention {
     return all;
   }
 
-  void dot_chunk(const RowRun<Key>& keys, Index count) {
-    if (keys.inner == 1 || p_.shape.width <= 1) {
-      kernel::row_dot<T>(queries_, rows_, keys.data, keys.stride, count, p_.shape.width, scores_, kKeyChunk);
+  // The keys of the next chunk, for many rows.
+  kernel::Upcoming next_keys(Index key, Index end) const {
+    if (rows_ < kernel::kManyRows || key >= end) return {};
+    const auto keys = p_.source.keys(tile_.batch, tile_.kv_head, key);
+    return kernel::upcoming(keys.data, keys.stride, std::min({keys.count, end - key, chunk_}), p_.shape.width);
+  }
+
+  void dot_chunk(const RowRun<Key>& keys, Index count, const kernel::Upcoming& next) {
+    const Index width = p_.shape.width;
+    if (keys.inner == 1 || width <= 1) {
+      kernel::row_dot<T>(queries_, rows_, keys.data, keys.stride, count, width, scores_, chunk_, next);
     } else {
-      if (!key_copy_) key_copy_ = frame_.take<T>(kKeyChunk * width_);
-      kernel::copy_rows<T>(keys.data, keys.stride, keys.inner, count, p_.shape.width, key_copy_, width_);
-      kernel::row_dot<T>(queries_, rows_, key_copy_, width_, count, p_.shape.width, scores_, kKeyChunk);
+      if (!key_copy_) key_copy_ = frame_.take<T>(chunk_ * width_);
+      kernel::copy_rows<T>(keys.data, keys.stride, keys.inner, count, width, key_copy_, width_);
+      kernel::row_dot<T>(queries_, rows_, key_copy_, width_, count, width, scores_, chunk_, next);
     }
   }
 
@@ -158,7 +174,7 @@ class RowAttention {
       at.head = head_of(g);
       at.first_query = query_of(g);
       for (Index j = 0; j < count; j += w) {
-        T* s = scores_ + g * kKeyChunk + j;  // a chunk is a whole number of batches
+        T* s = scores_ + g * chunk_ + j;  // a chunk is a whole number of batches
         at.first_key = key + j;
         at.count = std::min(w, count - j);
         Batch x = p_.score(simd::load_aligned(s), at);
@@ -168,31 +184,62 @@ class RowAttention {
     }
   }
 
-  void score_chunk(const RowRun<Key>& keys, Index key, Index count, bool tested) {
-    dot_chunk(keys, count);
+  void attend_chunk(const RowRun<Key>& keys, const RowRun<Value>& values, Index key, Index count, bool tested,
+                    const kernel::Upcoming& next) {
+    // While the scores are computed the values are fetched, unless they are part of the keys, and then the next keys.
+    const bool within_keys = static_cast<const void*>(keys.data) == static_cast<const void*>(values.data);
+    kernel::Upcoming beside;
+    if (rows_ >= kernel::kManyRows && !within_keys)
+      beside = kernel::upcoming(values.data, values.stride, count, p_.shape.value_width);
+    dot_chunk(keys, count, beside);
     modify_chunk(key, count, tested);
     may_hide_ = tested || kMayHideOf<typename Problem::Score>;
     if (may_hide_) {
-      if (!kept_) kept_ = frame_.take<T>(rows_ * kKeyChunk);
-      std::copy_n(scores_, rows_ * kKeyChunk, kept_);
+      if (!kept_) kept_ = frame_.take<T>(rows_ * chunk_);
+      std::copy_n(scores_, rows_ * chunk_, kept_);
     }
-    for (Index g = 0; g < rows_; ++g) weigh(g, count);
+    // The softmax goes in steps of kKeyChunk for any number of rows: they all come to the same bits.
+    Index mixed = 0;
+    for (Index j = 0; j < count; j += kKeyChunk) {
+      if (count - j < kKeyChunk)
+        for (Index g = 0; g < rows_; ++g)
+          std::fill_n(scores_ + g * chunk_ + count, kKeyChunk - (count - j), -std::numeric_limits<T>::infinity());
+      if (j > mixed && any_rises(j)) {
+        mix_chunk(values, mixed, j - mixed, {});
+        mixed = j;
+      }
+      for (Index g = 0; g < rows_; ++g) weigh(g, j);
+    }
+    mix_chunk(values, mixed, count - mixed, next);
   }
 
-  // Scores to weights. The maximum is taken anew only when some score exceeds it, the sum stays spread over the lanes.
-  void weigh(Index g, Index count) {
-    T* s = scores_ + g * kKeyChunk;
-    std::fill(s + count, s + kKeyChunk, -std::numeric_limits<T>::infinity());
-    RowState<T>& state = states_[g];
+  // The larger scores of a step, lane by lane.
+  Batch highest(Index g, Index j) const {
+    const T* s = scores_ + g * chunk_ + j;
     Batch top = simd::load_aligned(s);
-    for (Index j = kLanes; j < kKeyChunk; j += kLanes) top = simd::max(top, simd::load_aligned(s + j));
-    if (simd::any(top > Batch(state.m))) raise(g, simd::reduce_max<T>(top));
-    const Batch shift(state.m == -std::numeric_limits<T>::infinity() ? T(0) : state.m);
+    for (Index x = kLanes; x < kKeyChunk; x += kLanes) top = simd::max(top, simd::load_aligned(s + x));
+    return top;
+  }
+  auto rises(Index g, Batch top) const { return top > Batch(states_[g].m + T(kRise)); }
+  bool any_rises(Index j) const {
+    auto rise = rises(0, highest(0, j));
+    for (Index g = 1; g < rows_; ++g) rise = rise || rises(g, highest(g, j));
+    return simd::any(rise);
+  }
+
+  // Scores to weights; the sum stays spread over the lanes. The maximum is taken anew only when some score is well
+  // above it.
+  void weigh(Index g, Index j) {
+    T* s = scores_ + g * chunk_ + j;
+    const Batch top = highest(g, j);
+    if (simd::any(rises(g, top))) raise(g, simd::reduce_max<T>(top));
+    const T m = states_[g].m;
+    const Batch shift(m == -std::numeric_limits<T>::infinity() ? T(0) : m);
     Batch sum = simd::load_aligned(sums_ + g * kLanes);
-    for (Index j = 0; j < kKeyChunk; j += kLanes) {
-      const Batch p = kernel::power<Problem::kBase, T>(simd::load_aligned(s + j) - shift);
+    for (Index x = 0; x < kKeyChunk; x += kLanes) {
+      const Batch p = kernel::power<Problem::kBase, T>(simd::load_aligned(s + x) - shift);
       sum = sum + p;
-      p.store_aligned(s + j);
+      p.store_aligned(s + x);
     }
     sum.store_aligned(sums_ + g * kLanes);
   }
@@ -213,29 +260,31 @@ class RowAttention {
     return {states_[g].m, simd::reduce_add<T>(simd::load_aligned(sums_ + g * kLanes))};
   }
 
-  void mix_chunk(const RowRun<Value>& values, Index count) {
+  // Keys [first, first + count) of a chunk.
+  void mix_chunk(const RowRun<Value>& values, Index first, Index count, const kernel::Upcoming& next) {
+    const auto* rows = values.data + first * values.stride;
     if (values.inner == 1 || p_.shape.value_width <= 1) {
-      mix_rows(values.data, values.stride, count);
+      mix_rows(rows, values.stride, first, count, next);
     } else {
-      if (!value_copy_) value_copy_ = frame_.take<T>(kKeyChunk * value_width_);
-      kernel::copy_rows<T>(values.data, values.stride, values.inner, count, p_.shape.value_width, value_copy_,
-                           value_width_);
-      mix_rows(value_copy_, value_width_, count);
+      if (!value_copy_) value_copy_ = frame_.take<T>(chunk_ * value_width_);
+      kernel::copy_rows<T>(rows, values.stride, values.inner, count, p_.shape.value_width, value_copy_, value_width_);
+      mix_rows(value_copy_, value_width_, first, count, next);
     }
   }
 
   template <class U>
-  void mix_rows(const U* values, Index stride, Index count) {
+  void mix_rows(const U* values, Index stride, Index first, Index count, const kernel::Upcoming& next) {
     const Index width = p_.shape.value_width;
+    const T* weights = scores_ + first;
     if (!may_hide_ || kernel::all_finite<T>(values, stride, count, width)) {
-      kernel::row_mix<T>(scores_, kKeyChunk, rows_, values, stride, count, width, out_, value_width_);
+      kernel::row_mix<T>(weights, chunk_, rows_, values, stride, count, width, out_, value_width_, next);
       return;
     }
     // A weight of 0 does not hide a value that is infinite or NaN: leave out what a row does not see.
     for (Index g = 0; g < rows_; ++g)
       for (Index j = 0; j < count; ++j) {
-        if (kept_[g * kKeyChunk + j] == -std::numeric_limits<T>::infinity()) continue;
-        kernel::row_mix<T>(scores_ + g * kKeyChunk + j, kKeyChunk, 1, values + j * stride, stride, 1, width,
+        if (kept_[g * chunk_ + first + j] == -std::numeric_limits<T>::infinity()) continue;
+        kernel::row_mix<T>(weights + g * chunk_ + j, chunk_, 1, values + j * stride, stride, 1, width,
                            out_ + g * value_width_, value_width_);
       }
   }
@@ -243,7 +292,7 @@ class RowAttention {
   const Problem& p_;
   ScratchFrame frame_;
   QueryTile tile_;
-  Index heads_, rows_, width_, value_width_;
+  Index heads_, rows_, width_, value_width_, chunk_;
   T *queries_, *scores_, *out_, *sums_;
   RowState<T>* states_;
   T *kept_ = nullptr, *key_copy_ = nullptr, *value_copy_ = nullptr;

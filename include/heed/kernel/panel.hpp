@@ -38,6 +38,14 @@ struct Upcoming {
   Index width = 0;   // bytes of a row
   Index rows = 0;
 
+  /// The same rows, of each the share of `count` of `parts` that fetch them together.
+  Upcoming part(Index first, Index count, Index parts) const {
+    const Index lines = (width + 63) / 64, begin = lines * first / parts, end = lines * (first + count) / parts;
+    return {data + begin * 64, stride, (end - begin) * 64, rows};
+  }
+  /// From a row on.
+  Upcoming from(Index row) const { return {data + row * stride, stride, width, rows - row}; }
+
   HEED_INLINE void fetch(Index first, Index count) const {
 #if defined(__GNUC__)
     for (Index row = first; row < std::min(first + count, rows); ++row)

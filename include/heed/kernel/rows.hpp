@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "heed/kernel/panel.hpp"
 #include "heed/simd/convert.hpp"
 #include "heed/simd/reduce.hpp"
 
@@ -23,13 +24,14 @@ constexpr Index padded(Index width) {
 /// without this for four rows, 0.9 with it; one row does without).
 inline constexpr Index kFetchAhead = 6144;  // bytes
 
-/// With many rows of queries against wide rows of keys the arithmetic takes as long as the memory: then every group of
-/// rows fetches its share of the keys one call on, at an even pace, where the first group alone would wait for all of
-/// them. Only in short calls: what a long one has next may be another thread's.
-inline constexpr Index kEvenRows = 8, kEvenBytes = 1024;
+/// From so many rows on the arithmetic takes as long as the memory: what comes next is then fetched at an even pace
+/// (Upcoming), and values are mixed strip by strip, so that each comes to the first-level cache once for all rows.
+inline constexpr Index kManyRows = 8;
 
 /// Values that all rows pass over before the next ones: they stay in the first-level cache for the second pass on.
 inline constexpr Index kMixKeys = 16;
+/// The same for kManyRows: sums are loaded and stored once for so many keys.
+inline constexpr Index kMixKeysOfMany = 64;
 
 namespace detail {
 
@@ -37,11 +39,6 @@ template <class U>
 Index fetch_distance(Index width, Index stride) {
   return (kFetchAhead / Index(sizeof(U)) + width - 1) / width * stride;
 }
-
-/// What a group fetches beside each of its rows: `width` elements, `ahead` of it.
-struct Fetch {
-  Index ahead = 0, width = 0;
-};
 
 template <class U>
 HEED_INLINE void fetch_row(const U* row, Index width) {
@@ -106,7 +103,7 @@ HEED_INLINE void transpose_blocks(simd::Batch<T>* rows) {
 
 template <int G, Real T, class U>
 HEED_NOINLINE void dot_group(const T* q, const U* keys, Index key_stride, Index count, Index width, T* score,
-                             Index score_stride, Fetch fetch) {
+                             Index score_stride, Index ahead, const Upcoming& next) {
   constexpr Index w = simd::kLanes<T>;
   constexpr int kKeys = int(w) / G;
   for (Index j = 0; j < count; j += w) {
@@ -114,8 +111,9 @@ HEED_NOINLINE void dot_group(const T* q, const U* keys, Index key_stride, Index 
     // place of keys that do not exist the last one is taken again.
     simd::Batch<T> rows[G];
     const auto block = [&](int b, auto&& key_at) {
-      if (fetch.width > 0)
-        for (int x = 0; x < kKeys; ++x) fetch_row(key_at(x) + fetch.ahead, fetch.width);
+      if (ahead != 0)
+        for (int x = 0; x < kKeys; ++x) fetch_row(key_at(x) + ahead, width);
+      next.fetch(j + b * kKeys, kKeys);
       rows[b] = dot_block<G, T, U>(q, width, key_at);
     };
     if (j + w <= count) {
@@ -132,10 +130,11 @@ HEED_NOINLINE void dot_group(const T* q, const U* keys, Index key_stride, Index 
   }
 }
 
-// o[g][d] += sum over j of p[g][j] * values[j][d], with C batches of columns of G rows in registers.
-template <int G, int C, bool kTail, Real T, class U>
+// o[g][d] += sum over j of p[g][j] * values[j][d], with C batches of columns of G rows in registers. Fetches the rows
+// of `next`, or values `ahead` of those that are read.
+template <int G, int C, bool kTail, bool kNext, Real T, class U>
 HEED_INLINE void mix_columns(const T* p, Index p_stride, const U* values, Index value_stride, Index count, Index rest,
-                             T* o, Index o_stride, Index ahead) {
+                             T* o, Index o_stride, Index ahead, const Upcoming& next) {
   using simd::Batch;
   constexpr Index w = simd::kLanes<T>;
   Batch<T> acc[G][C];
@@ -144,7 +143,11 @@ HEED_INLINE void mix_columns(const T* p, Index p_stride, const U* values, Index 
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) acc[g][c] = simd::load_aligned(o + g * o_stride + c * w);
   for (Index j = 0; j < count; ++j) {
-    if (ahead != 0) fetch_row(values + ahead, C * w);
+    if constexpr (kNext) {
+      next.fetch(j, 1);
+    } else if (ahead != 0) {
+      fetch_row(values + ahead, C * w);
+    }
     Batch<T> v[C];
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c)
@@ -164,18 +167,18 @@ HEED_INLINE void mix_columns(const T* p, Index p_stride, const U* values, Index 
     for (int c = 0; c < C; ++c) acc[g][c].store_aligned(o + g * o_stride + c * w);
 }
 
-template <int G, Real T, class U>
+template <int G, int C, bool kNext, Real T, class U>
 HEED_NOINLINE void mix_group(const T* p, Index p_stride, const U* values, Index value_stride, Index count, Index width,
-                             T* o, Index o_stride, Index ahead) {
+                             T* o, Index o_stride, Index ahead, const Upcoming& next) {
   constexpr Index w = simd::kLanes<T>;
-  constexpr int kColumns = simd::kRegisters == 32 ? 8 : 4;
   Index d = 0;
-  for (; d + kColumns * w <= width; d += kColumns * w)
-    mix_columns<G, kColumns, false>(p, p_stride, values + d, value_stride, count, 0, o + d, o_stride, ahead);
+  for (; d + C * w <= width; d += C * w)
+    mix_columns<G, C, false, kNext>(p, p_stride, values + d, value_stride, count, 0, o + d, o_stride, ahead, next);
   for (; d + w <= width; d += w)
-    mix_columns<G, 1, false>(p, p_stride, values + d, value_stride, count, 0, o + d, o_stride, ahead);
+    mix_columns<G, 1, false, kNext>(p, p_stride, values + d, value_stride, count, 0, o + d, o_stride, ahead, next);
   if (d < width)
-    mix_columns<G, 1, true>(p, p_stride, values + d, value_stride, count, width - d, o + d, o_stride, ahead);
+    mix_columns<G, 1, true, kNext>(p, p_stride, values + d, value_stride, count, width - d, o + d, o_stride, ahead,
+                                   next);
 }
 
 // Calls f.operator()<G>(row) over `rows` rows in groups of 4, 2 and 1.
@@ -208,41 +211,51 @@ void interleave_rows(const T* rows, Index stride, Index count, Index width, T* i
 
 /// score[g][j] = sum over d of q[g][d] * keys[j * key_stride + d], for `rows` rows g, interleaved by interleave_rows,
 /// and `count` keys j. Scores are aligned and have room for whole batches of keys. The keys' storage is widened in
-/// registers.
+/// registers. Meanwhile `count` rows of `next` are fetched; without any, those that follow the keys.
 template <Real T, class U>
 void row_dot(const T* q, Index rows, const U* keys, Index key_stride, Index count, Index width, T* score,
-             Index score_stride) {
-  constexpr Index kLine = Index(64 / sizeof(U));
-  const bool even = count <= kMixKeys && rows >= kEvenRows && width > kEvenBytes / Index(sizeof(U));
-  const Index share = (width + rows * kLine - 1) / (rows * kLine) * kLine;
+             Index score_stride, const Upcoming& next = {}) {
   detail::for_row_groups<T>(rows, [&]<int G>(Index g) {
-    detail::Fetch fetch;
-    if (even) {
-      fetch = {count * key_stride + g * share, std::min(G * share, width - g * share)};
-    } else if (g == 0 && G > 1) {
-      fetch = {detail::fetch_distance<U>(width, key_stride), width};
-    }
+    const Index ahead = next.rows == 0 && g == 0 && G > 1 ? detail::fetch_distance<U>(width, key_stride) : 0;
     detail::dot_group<G, T>(q + g * padded<T>(width), keys, key_stride, count, width, score + g * score_stride,
-                            score_stride, fetch);
+                            score_stride, ahead, next.part(g, G, rows));
   });
 }
 
 /// o[g][d] += sum over j of p[g][j] * values[j * value_stride + d], for `rows` rows g and `count` values j. o is
-/// aligned and padded to padded(width).
+/// aligned and padded to padded(width). kManyRows fetch `count` rows of `next` meanwhile.
 template <Real T, class U>
 void row_mix(const T* p, Index p_stride, Index rows, const U* values, Index value_stride, Index count, Index width,
-             T* o, Index o_stride) {
+             T* o, Index o_stride, const Upcoming& next = {}) {
+  constexpr int kColumns = simd::kRegisters == 32 ? 8 : 4;
+  if (rows >= kManyRows) {
+    // Strip by strip: its values come to the first-level cache once for all rows.
+    constexpr Index widest = kColumns / 2 * simd::kLanes<T>;
+    for (Index j = 0; j < count; j += kMixKeysOfMany) {
+      const Index keys = std::min(kMixKeysOfMany, count - j);
+      for (Index d = 0; d < width; d += widest) {
+        const Index strip = std::min(widest, width - d);
+        detail::for_row_groups<T>(rows, [&]<int G>(Index g) {
+          detail::mix_group<G, kColumns / 2, true, T>(p + g * p_stride + j, p_stride, values + j * value_stride + d,
+                                                      value_stride, keys, strip, o + g * o_stride + d, o_stride, 0,
+                                                      next.part(d * rows + g * strip, G * strip, rows * width).from(j));
+        });
+      }
+    }
+    return;
+  }
   for (Index j = 0; j < count; j += kMixKeys) {
     const Index keys = std::min(kMixKeys, count - j);
     const T* weights = p + j;
     const U* block = values + j * value_stride;
     Index g = 0;
     for (; g + 2 <= rows; g += 2)
-      detail::mix_group<2, T>(weights + g * p_stride, p_stride, block, value_stride, keys, width, o + g * o_stride,
-                              o_stride, g == 0 ? detail::fetch_distance<U>(width, value_stride) : 0);
+      detail::mix_group<2, kColumns, false, T>(weights + g * p_stride, p_stride, block, value_stride, keys, width,
+                                               o + g * o_stride, o_stride,
+                                               g == 0 ? detail::fetch_distance<U>(width, value_stride) : 0, {});
     if (g < rows)
-      detail::mix_group<1, T>(weights + g * p_stride, p_stride, block, value_stride, keys, width, o + g * o_stride,
-                              o_stride, 0);
+      detail::mix_group<1, kColumns, false, T>(weights + g * p_stride, p_stride, block, value_stride, keys, width,
+                                               o + g * o_stride, o_stride, 0, {});
   }
 }
 
