@@ -32,10 +32,8 @@ class PanelAttention {
     kernel::rows_to_panel<T>(p_.q.at(b, h, first_row()), p_.q.stride(2), p_.q.stride(3), count, shape.width,
                              p_.query_scale(), queries_, which);
     next_queries.fetch(0, next_queries.rows);
-#ifndef NO_OUT
     if (!which && p_.out.stride(3) == 1)
       kernel::upcoming(p_.out.at(b, h, first), p_.out.stride(2), count, shape.value_width).fetch(0, count);
-#endif
     for (int v = 0; v < kBatches; ++v) {
       m_[v] = Batch(-std::numeric_limits<T>::infinity());
       l_[v] = Batch(T(0));
