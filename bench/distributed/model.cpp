@@ -53,8 +53,6 @@ using heed::WireSpeed;
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
-// ---- Speed of this machine ------------------------------------------------------------------------------------------
-
 double seconds_of(const std::function<void()>& call) {
   const bench::Timed timed(call, bench::Clock::wall, 0.005);
   std::vector<double> times;
@@ -130,8 +128,6 @@ void print_speed(const char* who, const RankSpeed& speed, const ContextParallelS
       who, flops / speed.pair / 1e9, speed.row * 1e9, speed.diagonal_row * 1e9, speed.call * 1e6,
       1e-9 / speed.made_byte);
 }
-
-// ---- Predictions ----------------------------------------------------------------------------------------------------
 
 struct Way {
   std::string name;
@@ -271,8 +267,6 @@ void print_tables(const char* title, ContextParallelShape shape, const Cluster& 
   }
   std::fflush(stdout);
 }
-
-// ---- Against what it takes here -------------------------------------------------------------------------------------
 
 double on_all(Communicator& comm, const std::function<void()>& call, int rounds) {
   std::vector<double> times;

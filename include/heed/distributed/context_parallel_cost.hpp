@@ -36,12 +36,12 @@ struct StepWork {
 
 /// A forward of ContextParallelAttention with the rule of its options, rank by rank, with n = slots(N) and part =
 /// B n U (Hk / U) (D + Dv) key_bytes:
-///   sent through the ring       hops part; hops = R - 1 where every position sees keys of every other (not causal, or
-///                               zigzag), else as many as the rank passes on, of keys that some position behind it uses
-///   sent by the all-to-alls     (U - 1) / U B n (Hk (D + Dv) key_bytes + H (D + Dv + 1) number_bytes)
-///   held                        q, k, v, out and lse twice (of the caller, and by heads), and the parts under way: of
-///   a
-///                               ring min(R - 1, 2), of a double ring as many of each of its rings, R - 1 gathered
+/// - sent through the ring: hops part; hops = R - 1 where every position sees keys of every other (not causal, or
+///   zigzag), else as many as the rank passes on, of keys that some position behind it uses
+/// - sent by the all-to-alls: (U - 1) / U B n (Hk (D + Dv) key_bytes + H (D + Dv + 1) number_bytes)
+/// - held: q, k, v, out and lse twice (of the caller, and by heads), and the parts under way: of a ring min(R - 1, 2),
+///   of a double ring as many of each of its rings, R - 1 gathered
+///
 /// The numbers and bytes by which ranks agree on options and sizes come on top. Time O(R^2) once, then O(1) each.
 class ContextParallelCost {
  public:

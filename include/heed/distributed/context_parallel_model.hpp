@@ -53,16 +53,16 @@ struct ContextParallelTime {
 };
 
 /// The time of a forward of `cost` on a cluster, by the steps that ContextParallelAttention takes:
-///   work of a step     pair pairs + row rows + diagonal_row (rows cut by the causal rule) + call calls
-///   a ring             rank r begins step s + 1 when it is through with step s, has its next part, and its own has
-///   been
-///                      taken: max(t_r + work + (1 - overlap) min(work, m), max(t_r, t_left) + m, max(t_r, t_right) +
-///                      m), m = latency + part / bandwidth, of a part that is sent
-///   a double ring      the same in a window; the part of the next window is under way from the window's start, and
-///                      shares the wire with the window's own parts where all ranks are as near
-///   gathering          all parts share the wire and are there together: (R - 1) messages, then the work
-///   all-to-alls        (U - 1) messages each of q, k and v before, of out and lse behind; nothing is hidden
-///   all strategies     one message to each other rank, by which they agree on options; the tensors that it makes
+/// - work of a step: pair pairs + row rows + diagonal_row (rows cut by the causal rule) + call calls
+/// - a ring: rank r begins step s + 1 when it is through with step s, has its next part, and its own has been taken:
+///   max(t_r + work + (1 - overlap) min(work, m), max(t_r, t_left) + m, max(t_r, t_right) + m), with m = latency +
+///   part / bandwidth of a part that is sent
+/// - a double ring: the same in a window; the part of the next window is under way from the window's start, and shares
+///   the wire with the window's own parts where all ranks are as near
+/// - gathering: all parts share the wire and are there together: (R - 1) messages, then the work
+/// - all-to-alls: (U - 1) messages each of q, k and v before, of out and lse behind; nothing is hidden
+/// - all strategies: one message to each other rank, by which they agree on options; the tensors that it makes
+///
 /// Time O(R^2).
 inline ContextParallelTime context_parallel_time(const ContextParallelCost& cost, const Cluster& cluster) {
   const auto& o = cost.options();
