@@ -21,8 +21,6 @@
 
 namespace bench {
 
-// ---- Time -----------------------------------------------------------------------------------------------------------
-
 /// One thread is timed by its own CPU time, which other processes disturb least; several by the wall.
 enum class Clock { thread, wall };
 
@@ -86,8 +84,6 @@ inline double median_ratio(const std::vector<double>& a, const std::vector<doubl
 
 /// Makes the compiler believe that the memory is read and written here.
 inline void keep(const void* memory) { asm volatile("" : : "r"(memory) : "memory"); }
-
-// ---- Fused multiply-add peak ----------------------------------------------------------------------------------------
 
 namespace detail {
 
@@ -164,8 +160,6 @@ double multiply_add_peak() {
   return best;
 }
 
-// ---- Read bandwidth -------------------------------------------------------------------------------------------------
-
 using Bytes = std::span<const std::byte>;
 
 namespace detail {
@@ -240,8 +234,6 @@ class ReadBandwidth {
   int count_ = 1;
   Reader reader_ = nullptr;
 };
-
-// ---- Data and names -------------------------------------------------------------------------------------------------
 
 /// Uniform numbers of mean 0 and variance 1, the same in every run. A plain congruential generator, because a cache of
 /// a gigabyte is to be filled in a second.

@@ -3,7 +3,8 @@
 //
 //   sdpa B=1 H=8 N=512 M=512 D=64 causal=1
 //
-// B H Hkv N M D as everywhere in heed; Hkv=H, causal=0, window=0, bias=0, score=0, backward=0, dtype=f32, threads=1 when left out.
+// B H Hkv N M D as everywhere in heed; Hkv=H, causal=0, window=0, bias=0, score=0, backward=0, dtype=f32, threads=1
+// when left out.
 //   causal=1    query i sees keys up to i + M - N
 //   window=256  of those the last 256, itself included
 //   bias=1      a bias (1, H, N, M) read from memory
@@ -83,9 +84,8 @@ struct Workload {
         return true;
       }
     using Switch = std::pair<const char*, bool*>;
-    for (const auto& [known, field] :
-         {Switch{"causal", &causal}, Switch{"bias", &bias}, Switch{"score", &score},
-          Switch{"backward", &backward}, Switch{"wall", &wall}})
+    for (const auto& [known, field] : {Switch{"causal", &causal}, Switch{"bias", &bias}, Switch{"score", &score},
+                                       Switch{"backward", &backward}, Switch{"wall", &wall}})
       if (key == known) {
         *field = number != 0;
         return true;
@@ -126,18 +126,12 @@ inline constexpr const char* kSoftmaxAttentionWorkloads[] = {
 };
 
 inline constexpr const char* kBackwardWorkloads[] = {
-    "sdpa B=1 H=8 N=1024 M=1024 D=64 backward=1",
-    "sdpa B=1 H=8 N=1024 M=1024 D=64 causal=1 backward=1",
-    "sdpa B=1 H=8 N=2048 M=2048 D=64 backward=1",
-    "sdpa B=1 H=8 N=2048 M=2048 D=64 causal=1 backward=1",
-    "sdpa B=1 H=8 N=4096 M=4096 D=64 backward=1",
-    "sdpa B=1 H=8 N=4096 M=4096 D=64 causal=1 backward=1",
-    "sdpa B=1 H=8 N=1024 M=1024 D=128 backward=1",
-    "sdpa B=1 H=8 N=1024 M=1024 D=128 causal=1 backward=1",
-    "sdpa B=1 H=8 N=2048 M=2048 D=128 backward=1",
-    "sdpa B=1 H=8 N=2048 M=2048 D=128 causal=1 backward=1",
-    "sdpa B=1 H=8 N=4096 M=4096 D=128 backward=1",
-    "sdpa B=1 H=8 N=4096 M=4096 D=128 causal=1 backward=1",
+    "sdpa B=1 H=8 N=1024 M=1024 D=64 backward=1",  "sdpa B=1 H=8 N=1024 M=1024 D=64 causal=1 backward=1",
+    "sdpa B=1 H=8 N=2048 M=2048 D=64 backward=1",  "sdpa B=1 H=8 N=2048 M=2048 D=64 causal=1 backward=1",
+    "sdpa B=1 H=8 N=4096 M=4096 D=64 backward=1",  "sdpa B=1 H=8 N=4096 M=4096 D=64 causal=1 backward=1",
+    "sdpa B=1 H=8 N=1024 M=1024 D=128 backward=1", "sdpa B=1 H=8 N=1024 M=1024 D=128 causal=1 backward=1",
+    "sdpa B=1 H=8 N=2048 M=2048 D=128 backward=1", "sdpa B=1 H=8 N=2048 M=2048 D=128 causal=1 backward=1",
+    "sdpa B=1 H=8 N=4096 M=4096 D=128 backward=1", "sdpa B=1 H=8 N=4096 M=4096 D=128 causal=1 backward=1",
 };
 
 inline constexpr const char* kDecodeWorkloads[] = {

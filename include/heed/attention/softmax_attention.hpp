@@ -15,7 +15,7 @@ namespace heed::inline HEED_ISA {
 namespace detail {
 struct BackwardAccess;
 struct RouteAccess;
-}
+}  // namespace detail
 
 struct SoftmaxOptions {
   /// Factor of q.k; none: 1 / sqrt(D).
