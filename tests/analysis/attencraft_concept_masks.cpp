@@ -4,6 +4,7 @@
 #include "heed/analysis/attencraft_attention_loss.hpp"
 #include "heed/analysis/attention_saliency_correlation.hpp"
 #include "heed/analysis/doei_token_optimization.hpp"
+#include "heed/autodiff/l2_normalize.hpp"
 #include "heed/autodiff/matmul.hpp"
 #include "support/channel.hpp"
 
