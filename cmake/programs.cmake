@@ -48,3 +48,16 @@ function(heed_configure target arch)
   target_compile_options(${target} PRIVATE ${HEED_ARCH_FLAGS_${arch}})
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
 endfunction()
+
+# A test of `target` with arguments, under mpirun with so many ranks.
+function(heed_add_mpi_test name ranks target)
+  execute_process(COMMAND "${MPIEXEC_EXECUTABLE}" --version OUTPUT_VARIABLE version ERROR_QUIET)
+  set(flags)
+  if(version MATCHES "Open MPI|OpenRTE")
+    set(flags --oversubscribe --allow-run-as-root)
+  endif()
+  add_test(NAME ${name} COMMAND "${MPIEXEC_EXECUTABLE}" ${MPIEXEC_NUMPROC_FLAG} ${ranks} ${flags} $<TARGET_FILE:${target}>
+                                ${ARGN})
+  # MPI's own start leaks.
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300 PROCESSORS ${ranks} ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+endfunction()

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Score modifiers inside of the attention: against their definition, chained, and a user's own.
+#include <cstring>
+
 #include "catch.hpp"
 #include "support/rules.hpp"
 
@@ -173,6 +175,38 @@ TEMPLATE_TEST_CASE("A bias of -infinity hides, whole rows too", "", float, doubl
     naive.visible = [&](Index b, Index h, Index i, Index j) { return zero(b, h, i, j) == 0; };
     const auto masked = attend_any(ErasedScore(heed::bias(zero)), heed::everything(), x.q, x.k, x.v);
     CHECK(error_of(masked.out, naive(x.q, x.k, x.v).out) < 2 * kTolerance<T>);
+  }
+}
+
+TEST_CASE("Biases that the batches share, laid out once, give the bits of each batch alone") {
+  constexpr float none = -std::numeric_limits<float>::infinity();
+  for (const auto& [n, m] : std::vector<std::pair<Index, Index>>{{9, 3}, {49, 49}, {70, 130}, {200, 17}}) {
+    CAPTURE(n, m);
+    Inputs<float> x(3, 2, 1, n, m, 5, 6, unsigned(n));
+    auto per_head = random_tensor<float, 4>({1, 2, n, m}, 1);
+    const auto per_query = random_tensor<float, 4>({1, 1, n, 1}, 2);
+    for (Index i = 0; i < n; ++i) {
+      for (Index j = 0; j < m; ++j)
+        if ((i + j) % 3 == 0) per_head(0, 1, i, j) = none;
+      if (i % 4 == 0) x.v(2, 0, i % m, 0) = std::numeric_limits<float>::quiet_NaN();
+    }
+    for (const bool both : {false, true}) {
+      const auto attend =
+          heed::softmax_attention(heed::when(both, heed::bias(per_query)) | heed::bias(per_head), heed::causal());
+      const auto [out, lse] = attend.with_lse(x.q, x.k, x.v);
+      Eigen::ThreadPool pool(2);
+      Tensor<float, 4> threaded(out.dimensions());
+      attend(Eigen::ThreadPoolDevice(&pool, 2), x.q, x.k, x.v, heed::into(threaded));
+      CHECK(same_bits(threaded, out));
+      for (Index b = 0; b < 3; ++b) {
+        const auto part = [b](const auto& t) { return heed::const_view(t).slice(0, b, 1); };
+        const auto [alone, alone_lse] = attend.with_lse(part(x.q), part(x.k), part(x.v));
+        const auto* const row = out.data() + b * alone.size();
+        CHECK(std::memcmp(alone.data(), row, std::size_t(alone.size()) * sizeof(float)) == 0);
+        CHECK(std::memcmp(alone_lse.data(), lse.data() + b * alone_lse.size(),
+                          std::size_t(alone_lse.size()) * sizeof(float)) == 0);
+      }
+    }
   }
 }
 

@@ -23,6 +23,7 @@ TEST_CASE("adaptive_edge_operator blends each image with its edges") {
   check([&](auto&, const auto& v) { return op(v, choice); }, x, op);
   choice(1) = 3;
   CHECK_THROWS_AS(op(x, choice), heed::Error);
+  CHECK(op(Tensor<double, 4>(0, 2, 4, 5), Tensor<std::int32_t, 1>(0)).size() == 0);
   choice(1) = 2;
   op.alpha = op.scale = {};
   CHECK_THROWS_AS(op(x, choice), heed::Error);

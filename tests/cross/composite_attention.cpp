@@ -2,6 +2,7 @@
 #include "heed/cross/composite_attention.hpp"
 
 #include "support/cross.hpp"
+#include "support/threads.hpp"
 
 using namespace heed::test;
 using heed::Index;
@@ -21,6 +22,7 @@ TEST_CASE("composite_attention is self-attention whose visual tokens see themsel
     const auto got = attend(visual, text);
     CHECK(error_of(got.visual_out, heed::view(want).slice(1, 0, nv)) < 1e-12);
     CHECK(error_of(got.text_out, heed::view(want).slice(1, nv, nt)) < 1e-12);
+    check_threads([&](const heed::DeviceRef& device) { return attend(device, visual, text).text_out; });
     attend.options.visual_update = heed::VisualUpdate::kNone;
     const auto none = attend(visual, text);
     CHECK(error_of(none.text_out, got.text_out) == 0);

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "support/cross.hpp"
+#include "support/threads.hpp"
 
 using namespace heed::test;
 using heed::Index;
@@ -20,6 +21,7 @@ TEST_CASE("global_local_cross_attention: the class token's favourites ask the wh
       Tensor<double, 5> maps = fresh<5>({layers, 2, 3, n, n});
       maps = maps.abs();
       const auto got = attend(x, maps);
+      check_threads([&](const heed::DeviceRef& device) { return attend(device, x, maps).out; });
       REQUIRE(got.indices.dimension(1) == k + cls);
       for (Index b = 0; b < 2; ++b) {
         // The whole product, from the last layer down.

@@ -2,6 +2,7 @@
 #include "heed/cross/pseudo_masked_attention.hpp"
 
 #include "support/cross.hpp"
+#include "support/threads.hpp"
 
 using namespace heed::test;
 using heed::Index;
@@ -23,6 +24,9 @@ TEST_CASE("pseudo_masked_attention: masked positions take weight and give no val
             for (Index j = 0; j <= i; ++j)
               for (Index d = 0; d < 3; ++d) want(b, h, i, d) += p(b, h, i, j) * v(b, h, j, d);
       CHECK(error_of(heed::PseudoMaskedAttention{{.gamma = gamma}}(q, k, v), want) < 1e-12);
+      check_threads([&](const heed::DeviceRef& device) {
+        return heed::PseudoMaskedAttention{{.gamma = gamma}}(device, q, k, v);
+      });
     }
   const auto q = fresh<4>({1, 1, 3, 2}), k = fresh<4>({1, 1, 4, 2});
   CHECK_THROWS_AS(heed::PseudoMaskedAttention()(q, k, k), heed::Error);

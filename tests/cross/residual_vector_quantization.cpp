@@ -2,9 +2,11 @@
 #include "heed/cross/residual_vector_quantization.hpp"
 
 #include "support/cross.hpp"
+#include "support/threads.hpp"
 
 using heed::Index;
 using heed::Tensor;
+using heed::test::check_threads;
 using heed::test::error_of;
 using heed::test::fresh;
 using heed::test::fresh_linear;
@@ -31,6 +33,7 @@ TEST_CASE("residual_vector_quantization: the sum of the nearest codes of what is
         for (Index c = 0; c < 5; ++c) sum(b, n, c) += quantize.codebook(d, code, c);
       }
   CHECK(error_of(got.out, sum) < 1e-14);
+  check_threads([&](const heed::DeviceRef& device) { return quantize(device, x).out; });
 }
 
 TEST_CASE("residual_vector_quantization with one codebook for all levels") {

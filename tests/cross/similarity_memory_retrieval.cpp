@@ -35,6 +35,10 @@ TEST_CASE("similarity_memory_retrieval: the most similar entries, by position or
   const auto ranked = retrieve(query, key, value);
   for (Index m = 1; m < 5; ++m)
     CHECK(ranked.similarity(0, ranked.indices(0, m - 1)) >= ranked.similarity(0, ranked.indices(0, m)));
+  CHECK(retrieve(Tensor<double, 2>(0, 3), key, value).retrieved.dimension(1) == 5);
+  CHECK(retrieve(query, Tensor<double, 2>(0, 3), Tensor<double, 2>(0, 4)).retrieved.dimension(2) == 4);
+  retrieve.options.top_k = 0;
+  CHECK(retrieve(query, key, value).retrieved.dimension(1) == 0);
   retrieve.options.temperature = 0;
   CHECK_THROWS_WITH(retrieve(query, key, value), heed::test::contains("temperature"));
 }

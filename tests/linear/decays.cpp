@@ -5,9 +5,11 @@
 #include "heed/linear/lightning_attention.hpp"
 #include "heed/linear/retention.hpp"
 #include "support/reference.hpp"
+#include "support/threads.hpp"
 
 using heed::Index;
 using heed::Tensor;
+using heed::test::check_threads;
 using heed::test::error_of;
 using heed::test::random_tensor;
 
@@ -55,9 +57,12 @@ TEST_CASE("Retention, lightning and gated linear attention of one constant decay
   }
   const heed::GatedLinearAttention gated{{.scale = 1}};
   CHECK(error_of(retain(q, k, v).out, want) < 1e-5);
+  check_threads([&](const heed::DeviceRef& device) { return retain(device, q, k, v).out; });
   CHECK(error_of(lightning(q, k, v).out, want) < 1e-5);
+  check_threads([&](const heed::DeviceRef& device) { return lightning(device, q, k, v).out; });
   CHECK(error_of(gated(q, k, v, g).out, want) < 1e-5);
   CHECK(error_of(gated(q, k, v, gates).out, want) < 1e-5);
+  check_threads([&](const heed::DeviceRef& device) { return gated(device, q, k, v, gates).out; });
   CHECK(error_of(heed::Retention<float>()(q, k, v).state, retain(q, k, v).state) == 0);
   check_pieces(tokens, [&](Index from, Index count, const auto& state) {
     return retain(piece(q, from, count), piece(k, from, count), piece(v, from, count), state);
@@ -98,6 +103,7 @@ TEST_CASE("delta_rule and gated_delta_rule: pieces, equal cases, errors") {
   const heed::DeltaRule plain;
   const heed::GatedDeltaRule gated;
   CHECK(error_of(plain(q, k, v, wide).out, plain(q, k, v, beta).out) < 1e-6);
+  check_threads([&](const heed::DeviceRef& device) { return plain(device, q, k, v, wide).out; });
   Tensor<float, 3> zero(2, 2, tokens);
   zero.setZero();
   CHECK(error_of(gated(q, k, v, beta, zero).out, plain(q, k, v, beta).out) < 1e-6);

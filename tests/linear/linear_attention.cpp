@@ -4,11 +4,13 @@
 #include "catch.hpp"
 #include "heed/linear/cosformer_attention.hpp"
 #include "support/reference.hpp"
+#include "support/threads.hpp"
 
 using heed::Index;
 using heed::LinearAttention;
 using heed::LinearFeatures;
 using heed::Tensor;
+using heed::test::check_threads;
 using heed::test::error_of;
 using heed::test::kNaN;
 using heed::test::random_tensor;
@@ -58,6 +60,7 @@ TEST_CASE("linear_attention: the sum over pairs, masked or causal; masked NaN is
           },
           [](double sum) { return sum + 1e-3; });
       CHECK(error_of(got, want) < 1e-5);
+      check_threads([&](const heed::DeviceRef& device) { return attend(device, q, k, v).out; });
     }
 }
 

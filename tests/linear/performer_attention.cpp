@@ -3,9 +3,11 @@
 
 #include "catch.hpp"
 #include "support/reference.hpp"
+#include "support/threads.hpp"
 
 using heed::Index;
 using heed::Tensor;
+using heed::test::check_threads;
 using heed::test::error_of;
 using heed::test::random_tensor;
 
@@ -30,6 +32,7 @@ TEST_CASE("performer_attention: many features come near to softmax attention") {
         for (Index c = 0; c < 3; ++c) want(0, h, i, c) /= total;
       }
     CHECK(error_of(attend(q, k, v), want) < 0.05);
+    check_threads([&](const heed::DeviceRef& device) { return attend(device, q, k, v); });
   }
 }
 

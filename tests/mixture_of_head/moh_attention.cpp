@@ -5,6 +5,7 @@
 #include "heed/mixture_of_head/moh_llama_attention.hpp"
 #include "heed/mixture_of_head/routed_head_attention.hpp"
 #include "support/self_attention.hpp"
+#include "support/threads.hpp"
 
 using namespace heed;
 using namespace heed::test;
@@ -35,6 +36,7 @@ TEST_CASE("moh_attention scales each head by its gate, and computes no other") {
       }
     const auto [out, loss] = attend(x);
     CHECK(error_of(out, apply(attend.out, mixed)) < 3e-6);
+    check_threads([&](const heed::DeviceRef& device) { return attend(device, x).out; });
     CHECK(loss.size() == (routed > 0 && shared < 4 ? 1 : 0));
   }
   MohAttention<float> attend{{.num_heads = 4, .shared_heads = 2, .routed_heads = 0}};
@@ -57,6 +59,7 @@ TEST_CASE("moh_llama_attention and routed_head_attention of all heads") {
   CHECK(error_of(all(x), some(x)) == 0);
   all.options.routed_heads = 1;
   CHECK(error_of(all(x), some(x)) > 1e-3);
+  check_threads([&](const heed::DeviceRef& device) { return all(device, x); });
 
   RoutedHeadAttention<float> routed{{.num_heads = 2, .head_dim = 4, .causal = true, .routing = {.top_k = 2}}};
   routed.q = random_linear<float>(8, 8, false, 2);
@@ -72,4 +75,5 @@ TEST_CASE("moh_llama_attention and routed_head_attention of all heads") {
   for (Index n = 0; n < tokens; ++n)
     for (Index c = 0; c < 8; ++c) mixed(0, n, c) = 0.5 * heads(0, c / 4, n, c % 4);
   CHECK(error_of(routed(x), apply(routed.out, mixed)) < 3e-6);
+  check_threads([&](const heed::DeviceRef& device) { return routed(device, x); });
 }

@@ -3,9 +3,11 @@
 
 #include "catch.hpp"
 #include "support/reference.hpp"
+#include "support/threads.hpp"
 
 using heed::Index;
 using heed::Tensor;
+using heed::test::check_threads;
 using heed::test::random_tensor;
 
 TEST_CASE("channel_group_attention: channels are tokens, positions their features") {
@@ -33,6 +35,7 @@ TEST_CASE("channel_group_attention: channels are tokens, positions their feature
         for (Index c = 0; c < channels; ++c)
           worst = std::max(worst, std::abs(double(got(b, i, c)) - want(b, c / width, c % width, i)));
     CHECK(worst < 1e-5);
+    check_threads([&](const heed::DeviceRef& device) { return attend(device, x); });
   }
 }
 

@@ -3,9 +3,11 @@
 
 #include "catch.hpp"
 #include "support/reference.hpp"
+#include "support/threads.hpp"
 
 using heed::Index;
 using heed::Tensor;
+using heed::test::check_threads;
 using heed::test::kNaN;
 using heed::test::NaiveAttention;
 using heed::test::random_tensor;
@@ -36,6 +38,7 @@ TEST_CASE("longformer_attention: windows, global tokens that differ by batch, pa
     const auto global = heed::test::random_mask<2>({3, n}, 2, density);
     const auto padding = heed::test::random_mask<2>({3, n}, 3, 0.3);
     const auto got = attend(x, global, padding);
+    check_threads([&](const heed::DeviceRef& device) { return attend(device, x, global, padding); });
 
     const auto want_of = [&](const auto& projections, bool all) {
       NaiveAttention naive;

@@ -37,7 +37,7 @@ bool neighbours(const Axis& a, Index i, Index j) {
 
 template <std::size_t Axes>
 void check(const std::array<Axis, Axes>& axes, Index heads = 2, Index kv_heads = 2, Index extra = 0,
-           bool biased = false) {
+           bool biased = false, Index width = 5, Index value_width = 3) {
   constexpr int rank = int(Axes) + 3;
   heed::NeighborhoodAttention<float, int(Axes)> attend;
   std::array<Index, rank> sizes{2};
@@ -53,14 +53,14 @@ void check(const std::array<Axis, Axes>& axes, Index heads = 2, Index kv_heads =
     table[a + 1] = 2 * axes[a].kernel - 1;
   }
   sizes[rank - 2] = heads;
-  sizes[rank - 1] = 5;
+  sizes[rank - 1] = width;
   const auto q = random_tensor<float, rank>(sizes, 1);
   sizes[rank - 2] = kv_heads;
   const auto k = random_tensor<float, rank>(sizes, 2);
-  sizes[rank - 1] = 3;
+  sizes[rank - 1] = value_width;
   const auto v = random_tensor<float, rank>(sizes, 3);
-  const auto k_extra = random_tensor<float, 4>({2, extra, kv_heads, 5}, 4);
-  const auto v_extra = random_tensor<float, 4>({2, extra, kv_heads, 3}, 5);
+  const auto k_extra = random_tensor<float, 4>({2, extra, kv_heads, width}, 4);
+  const auto v_extra = random_tensor<float, 4>({2, extra, kv_heads, value_width}, 5);
   if (biased) attend.rpb = random_tensor<float, int(Axes) + 1>(table, 6);
 
   const auto place = [&](Index token, std::size_t axis) {
@@ -120,7 +120,11 @@ TEST_CASE("neighborhood_attention: images and volumes") {
   check<2>({{{9, 4, 2, 3}, {14, 5, 1, 5}}}, 4, 2);
   check<2>({{{13, 3, 1, 1, true}, {7, 7}}}, 2, 2, 1);
   check<2>({{{11, 5, 2}, {19, 3}}}, 3, 3, 0, true);
+  check<2>({{{10, 3}, {35, 6, 1, 2}}}, 2, 1, 0, false, 19, 83);
+  check<2>({{{21, 4, 2, 3}, {34, 9, 2}}}, 1, 1, 0, false, 32, 32);
+  check<2>({{{6, 5, 1, 1, true}, {16, 13}}}, 1, 1, 0, false, 1, 64);
   check<3>({{{3, 3}, {6, 5}, {9, 3, 2}}});
+  check<3>({{{5, 2}, {6, 3}, {20, 5}}}, 1, 1, 0, false, 16, 16);
   check<3>({{{7, 4, 1, 2, true}, {3, 1}, {5, 2}}}, 2, 1, 2);
 }
 
@@ -148,4 +152,28 @@ TEST_CASE("neighborhood_attention: what is no neighbour is not seen, NaN include
   attend.rpb = random_tensor<float, 3>({1, 5, 5}, 4);
   CHECK_THROWS_WITH(attend(q, k, v), "neighborhood_attention: rpb needs odd kernels, stride 1 and no causal axis");
   CHECK_THROWS_AS(attend(q, k, random_tensor<float, 5>({1, 12, 11, 1, 4}, 3)), heed::Error);
+}
+
+TEST_CASE("neighborhood_attention: tensors of any strides, an output among them") {
+  const heed::NeighborhoodAttention<float, 2> attend{{.kernel_size = {3, 5}}};
+  const auto q = random_tensor<float, 5>({1, 7, 18, 2, 16}, 1), k = random_tensor<float, 5>({1, 7, 18, 2, 16}, 2),
+             v = random_tensor<float, 5>({1, 7, 18, 2, 16}, 3);
+  const auto want = attend(q, k, v);
+  const auto across = [](const Tensor<float, 5>& x) {
+    const Eigen::array<int, 5> order{0, 3, 4, 2, 1};
+    return Tensor<float, 5>(x.shuffle(order));
+  };
+  const auto back = [](auto& x) { return heed::view(x).permute({0, 4, 3, 1, 2}); };
+  auto q_across = across(q), k_across = across(k), v_across = across(v);
+  Tensor<float, 5> out(q_across.dimensions());
+  Tensor<float, 4> lse(1, 7, 18, 2);
+  out.setConstant(float(kNaN));
+  lse.setConstant(float(kNaN));
+  attend(Eigen::DefaultDevice(), back(q_across), back(k_across), back(v_across), heed::into(back(out), lse));
+  for (Index y = 0; y < 7; ++y)
+    for (Index x = 0; x < 18; ++x)
+      for (Index h = 0; h < 2; ++h) {
+        CHECK(lse(0, y, x, h) == want.lse(0, y, x, h));
+        for (Index d = 0; d < 16; ++d) CHECK(out(0, h, d, x, y) == want.out(0, y, x, h, d));
+      }
 }

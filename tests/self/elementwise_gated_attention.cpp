@@ -3,9 +3,11 @@
 
 #include "catch.hpp"
 #include "support/reference.hpp"
+#include "support/threads.hpp"
 
 using heed::Index;
 using heed::Tensor;
+using heed::test::check_threads;
 using heed::test::error_of;
 using heed::test::random_tensor;
 
@@ -37,6 +39,7 @@ TEST_CASE("elementwise_gated_attention: means of values weighted by each token's
             mixed(b, i, c) = sum / total;
           }
       CHECK(error_of(attend(x), Tensor<double, 3>(attend.out(mixed))) < 1e-13);
+      check_threads([&](const heed::DeviceRef& device) { return attend(device, x); });
     }
 }
 

@@ -167,3 +167,17 @@ TEMPLATE_TEST_CASE("A value kept in a register is the same value", "", float, do
     CHECK(simd::any(batch_of<T>([&](int i) { return i == lane; }) > simd::Batch<T>(T(0))));
   CHECK_FALSE(simd::any(simd::Batch<T>(kNaN<T>) > simd::Batch<T>(T(0))));
 }
+
+TEMPLATE_TEST_CASE("permute takes lanes by their places, first_lanes those before a place", "", float, double) {
+  using T = TestType;
+  constexpr int lanes = simd::kLanes<T>;
+  const auto x = batch_of<T>([](int i) { return 10 + i; });
+  alignas(64) simd::IndexLane<T> places[lanes];
+  for (int i = 0; i < lanes; ++i) places[i] = simd::IndexLane<T>((3 * i + 1) % lanes);
+  const auto got = lanes_of<T>(simd::permute<T>(x, simd::IndexBatch<T>::load_aligned(places)));
+  for (int i = 0; i < lanes; ++i) CHECK(got[std::size_t(i)] == T(10 + (3 * i + 1) % lanes));
+  for (int count = 0; count < lanes; ++count) {
+    const auto first = lanes_of<T>(simd::select(simd::first_lanes<T>(count), x, simd::Batch<T>(T(0))));
+    for (int i = 0; i < lanes; ++i) CHECK(first[std::size_t(i)] == (i < count ? T(10 + i) : T(0)));
+  }
+}

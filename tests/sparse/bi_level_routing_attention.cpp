@@ -5,6 +5,7 @@
 #include "heed/sparse/attention_lepe.hpp"
 #include "heed/sparse/bi_level_routing_attention_nchw.hpp"
 #include "support/self_attention.hpp"
+#include "support/threads.hpp"
 
 using namespace heed;
 using namespace heed::test;
@@ -23,6 +24,7 @@ TEST_CASE("bi_level_routing_attention to all regions is full attention") {
   attend.lepe = full.lepe;
   const auto [out, route_index] = attend(x);
   CHECK(error_of(out, want) < 3e-6);
+  check_threads([&](const heed::DeviceRef& device) { return attend(device, x).out; });
   CHECK(const_view(route_index).sizes == std::array<Index, 3>{2, 4, 4});
   attend.options.kv_downsample = RegionPool::kMax;
   attend.options.kv_downsample_ratio = 1;

@@ -3,6 +3,7 @@
 
 #include "catch.hpp"
 #include "support/reference.hpp"
+#include "support/threads.hpp"
 
 using namespace heed;
 using namespace heed::test;
@@ -27,6 +28,9 @@ TEST_CASE("kmeans_routing_attention of one cluster of all tokens is attention wi
     return j < 2 || (j - 2 <= i && mask(0, i) != 0 && mask(0, j - 2) != 0);
   };
   CHECK(error_of(attend(q, k, v, {.query_mask = const_view(mask)}).out, naive(q, keys, values).out) < 2e-5);
+  check_threads([&](const heed::DeviceRef& device) { return attend(device, q, k, v).out; });
+  CHECK(attend(Tensor<float, 4>(0, 2, 3, 8), Tensor<float, 4>(0, 2, 3, 8), Tensor<float, 4>(0, 2, 3, 5)).out.size() ==
+        0);
   attend.options.num_mem_kv = 0;
   CHECK_THROWS_AS(attend(q, k, v), Error);
 

@@ -3,6 +3,7 @@
 
 #include "catch.hpp"
 #include "support/reference.hpp"
+#include "support/threads.hpp"
 
 using namespace heed;
 using namespace heed::test;
@@ -16,6 +17,9 @@ TEST_CASE("lsh_attention attends to the chunk of a token and to the one before i
     for (const bool across : {false, true}) {
       const LshAttention attend{{.bucket_size = size, .causal = is_causal, .attend_across_buckets = across}};
       const auto [out, buckets] = attend(qk, v, rotations, {.input_mask = const_view(mask)});
+      check_threads([&](const heed::DeviceRef& device) {
+        return attend(device, qk, v, rotations, {.input_mask = const_view(mask)}).out;
+      });
       double worst = 0;
       for (Index b = 0; b < 2; ++b) {
         std::vector<Index> order;

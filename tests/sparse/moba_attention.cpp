@@ -5,6 +5,7 @@
 
 #include "catch.hpp"
 #include "support/reference.hpp"
+#include "support/threads.hpp"
 
 using namespace heed;
 using namespace heed::test;
@@ -42,6 +43,9 @@ TEST_CASE("moba_attention sees its own block and the best earlier ones of its se
     const auto want = naive(heads(q), heads(k), heads(v)).out;
     const auto out = MobaAttention{{.block_size = size, .top_k = top_k}}(q, k, v, ends);
     CHECK(error_of(out, const_view(want).select(0, 0).permute({1, 0, 2})) < 2e-6);
+    check_threads([&](const heed::DeviceRef& device) {
+      return MobaAttention{{.block_size = size, .top_k = top_k}}(device, q, k, v, ends);
+    });
   }
   ends(3) = 80;
   CHECK_THROWS_AS((MobaAttention{{.block_size = 8, .top_k = 2}}(q, k, v, ends)), Error);

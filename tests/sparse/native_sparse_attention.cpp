@@ -3,6 +3,7 @@
 
 #include "catch.hpp"
 #include "support/reference.hpp"
+#include "support/threads.hpp"
 
 using namespace heed;
 using namespace heed::test;
@@ -32,6 +33,7 @@ TEST_CASE("native_sparse_attention is its three branches, each under its gate") 
     return j <= i && mask(0, i, h / 2, j / 8) != 0;
   };
   CHECK(error(out, chosen) < 2e-6);
+  check_threads([&](const heed::DeviceRef& device) { return attend(device, q, k, v, on, on, on).out; });
   for (Index t = 0; t < tokens; ++t) {
     Index count = 0;
     for (Index c = 0; c < 6; ++c) count += selected(0, t, 1, c);

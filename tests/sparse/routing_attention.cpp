@@ -4,6 +4,7 @@
 #include "catch.hpp"
 #include "heed/sparse/kmeans_routing_attention.hpp"
 #include "support/reference.hpp"
+#include "support/threads.hpp"
 
 using namespace heed;
 using namespace heed::test;
@@ -23,6 +24,8 @@ TEST_CASE("routing_attention of one cluster of all tokens is attention of normal
   want = want * (1 / 1.01);
   const auto [out, loss] = attend(q, v, {.key_mask = const_view(mask)});
   CHECK(error_of(out, want) < 2e-5);
+  check_threads(
+      [&](const heed::DeviceRef& device) { return attend(device, q, v, {.key_mask = const_view(mask)}).out; });
   double sum = 0;
   for (Index b = 0; b < 2; ++b)
     for (Index h = 0; h < 2; ++h)

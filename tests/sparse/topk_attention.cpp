@@ -3,6 +3,7 @@
 
 #include "catch.hpp"
 #include "support/reference.hpp"
+#include "support/threads.hpp"
 
 using namespace heed;
 using namespace heed::test;
@@ -24,6 +25,7 @@ TEST_CASE("topk_attention mixes the values of the largest scores") {
         };
         const TopkAttention attend{{.top_k = top_k, .causal = is_causal, .scale = -0.7}};
         CHECK(error_of(attend(q, k, v), naive(q, k, v).out) < 3e-6);
+        check_threads([&](const heed::DeviceRef& device) { return attend(device, q, k, v); });
       }
   const Tensor<float, 4> x(1, 2, 3, 4);
   CHECK_THROWS_AS((TopkAttention{{.top_k = 0}}(x, x, x)), Error);

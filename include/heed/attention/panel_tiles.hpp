@@ -42,7 +42,8 @@ class PanelTiles {
         frame_(frame),
         tile_{b, h, h / problem.group(), first, first + count, problem.offset(b), problem.shape.keys},
         batches_(int((count + kLanes - 1) / kLanes)) {
-    if constexpr (Problem::kPlanes > 0) planes_ = frame.take<T>(Problem::kPlanes * kPlaneSize);
+    if constexpr (Problem::kPlanes > 0)
+      if (!problem.shared_planes) planes_ = frame.take<T>(Problem::kPlanes * kPlaneSize);
   }
 
   const QueryTile& queries() const { return tile_; }
@@ -72,6 +73,7 @@ class PanelTiles {
   /// Lays out the planes of a segment.
   void fill_planes(const Segment& s) {
     if constexpr (Problem::kPlanes > 0) {
+      if (p_.shared_planes) return;
       const Index first = tile_.first + s.first_batch * kLanes;
       const PairTile pairs{tile_.batch, tile_.head, first, std::min<Index>(tile_.last - first, s.batches * kLanes),
                            s.key,       s.rows};
@@ -91,11 +93,20 @@ class PanelTiles {
     at.first_query = tile_.first + batch * kLanes;
     at.count = std::min<Index>(kLanes, tile_.last - at.first_query);
     at.offset = tile_.offset;
-    at.plane_size = kPlaneSize;
+    const T* plane = nullptr;
+    if constexpr (Problem::kPlanes > 0) {
+      plane = planes_ + s.row * kWidth + batch * kLanes;
+      at.plane_size = kPlaneSize;
+      if (p_.shared_planes) {
+        const SharedPlanes<Problem> shared(p_.shape);
+        plane = p_.shared_planes + shared.place(tile_.head, at.first_query / kLanes, s.key);
+        at.plane_size = shared.plane_size();
+      }
+    }
     for (Index r = 0; r < s.rows; ++r) {
       const Index place = (s.row + r) * kWidth + batch * kLanes;
       at.first_key = s.key + r;
-      if constexpr (Problem::kPlanes > 0) at.plane = planes_ + place;
+      if constexpr (Problem::kPlanes > 0) at.plane = plane + r * kWidth;
       body(at, place);
     }
   }

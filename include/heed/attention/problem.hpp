@@ -36,6 +36,7 @@ struct AttentionProblem {
   View<T, 3> lse;  // data is null when nobody asked
   T scale;
   std::optional<Index> fixed_offset;
+  const T* shared_planes = nullptr;  // the score's planes of all heads, by SharedPlanes; null: each tile fills its own
 
   /// Makes q.k a score of kBase: the modifiers are told natural ones.
   T query_scale() const { return kernel::from_natural<kBase>(scale); }
@@ -51,6 +52,27 @@ struct AttentionProblem {
     } else {
       return -std::numeric_limits<T>::infinity();
     }
+  }
+};
+
+/// Planes of a score that are the same in every batch, laid out once for a whole call: [head][group of kPanelBatches
+/// batches of queries][plane][key][column].
+template <class Problem>
+struct SharedPlanes {
+  using T = typename Problem::T;
+  static constexpr bool kPossible = Problem::kScorePlanes > 0 && Problem::kScorePlanes == Problem::kPlanes;
+  static constexpr Index kLanes = simd::kLanes<T>, kWidth = kernel::kPanelWidth<T>;
+
+  Index keys = 0, groups = 0;
+
+  explicit SharedPlanes(const AttentionShape& shape)
+      : keys(shape.keys), groups((shape.queries + kWidth - 1) / kWidth) {}
+  Index plane_size() const { return keys * kWidth; }
+  Index size(Index heads) const { return heads * groups * Problem::kScorePlanes * plane_size(); }
+  /// Where a batch of queries meets a key, in the first plane.
+  Index place(Index head, Index batch, Index key) const {
+    return (head * groups + batch / kernel::kPanelBatches) * Problem::kScorePlanes * plane_size() + key * kWidth +
+           batch % kernel::kPanelBatches * kLanes;
   }
 };
 

@@ -110,6 +110,7 @@ struct AdaptiveEdgeOperator {
   auto apply(const D& device, const X& x, const U& u, const R& chosen) const {
     const auto sizes = sizes_of(u);
     const Index channels = sizes[1], planes = sizes[0] * channels;
+    if (planes == 0) return contiguous(device, x);
     Tensor<T, 3> ones(1, channels, 1);
     ones.setConstant(T(1));
     const auto each = constant_with(std::move(ones), x);

@@ -63,7 +63,7 @@ struct SimilarityMemoryRetrieval {
                          options.order == MemoryOrder::kPosition ? TopKOrder::kIndex : TopKOrder::kValue)
                        .indices;
     const auto rows = gather(device, all(value), view(indices).merge(0));
-    auto retrieved = contiguous(device, view(rows).split(0, indices.dimension(1)));
+    auto retrieved = contiguous(device, view(rows).template reshape<3>({q[0], indices.dimension(1), v[1]}));
     return Result<decltype(similarity), decltype(retrieved)>{std::move(similarity), std::move(probability),
                                                              std::move(indices), std::move(retrieved)};
   }

@@ -150,10 +150,12 @@ struct ContextParallelAttention {
     const auto tiles = tiles_of(comm, length, rule, q, v);
     detail::KeyRing ring = ring_of(comm.rank());
     tiles.find_uses(comm, ring);
-    const auto q_heads = to_heads(device, comm, q);
-    detail::KeyPart<U> own = own_part(device, comm, k, v);
-    auto out = zeros<T, 4>({q_heads.dimension(0), q_heads.dimension(1), q_heads.dimension(2), v.size(3)});
-    auto lse = zeros<T, 3>({q_heads.dimension(0), q_heads.dimension(1), q_heads.dimension(2)});
+    const detail::HeadExchange heads(device, comm, options.ulysses_size);
+    const auto q_heads = heads.to_heads(q);
+    const auto& sizes = q_heads.rows.sizes;
+    detail::KeyPart<U> own = heads.own_part(k, v, options.bfloat16_wire);
+    auto out = detail::zeros<T, 4>({sizes[0], sizes[1], sizes[2], v.size(3)});
+    auto lse = detail::zeros<T, 3>({sizes[0], sizes[1], sizes[2]});
     lse.setConstant(-std::numeric_limits<T>::infinity());
     detail::with_wire(device, ring, own, options.bfloat16_wire, [&](auto& travelling, const auto& widened) {
       detail::visit_keys(comm, ring, travelling, [&](Index, Index p, auto* arrived) {
@@ -161,7 +163,7 @@ struct ContextParallelAttention {
         detail::KeyPart<U>& part = widened(p, *arrived);
         tiles.for_each_tile(ring.position, p, [&](const auto& attend, const auto& queries, const auto& keys) {
           ScratchTensors<T> space;
-          const auto rows = queries(view(q_heads));
+          const auto rows = queries(q_heads.rows);
           const auto more = space.template make<4>({rows.size(0), rows.size(1), rows.size(2), v.size(3)});
           const auto more_lse = space.template make<3>({rows.size(0), rows.size(1), rows.size(2)});
           attend(DeviceRef(device), rows, keys(part.k()), keys(part.v()), into(more, more_lse));
@@ -169,7 +171,7 @@ struct ContextParallelAttention {
         });
       });
     });
-    return std::make_tuple(to_tokens(device, comm, view(out)), to_tokens(device, comm, view(lse)));
+    return std::make_tuple(heads.to_tokens(std::move(out)), heads.to_tokens(std::move(lse)));
   }
   /// Recorded: out and lse as variables.
   template <Device Dev, Operand Q, Operand K, Operand V, VisibilityRule Rule = Everything>
@@ -224,25 +226,23 @@ struct ContextParallelAttention {
     const auto tiles = tiles_of(comm, length, rule, q, v);
     detail::KeyRing ring = ring_of(comm.rank());
     tiles.find_uses(comm, ring);
-    const auto q_heads = to_heads(device, comm, q), out = to_heads(device, comm, out_rows),
-               d_out = to_heads(device, comm, d_out_rows);
-    const auto lse = to_heads(device, comm, lse_rows), d_lse = to_heads(device, comm, d_lse_rows);
-    detail::KeyPart<U> own = own_part(device, comm, k, v);
-    auto d_q = zeros<T, 4>(const_view(q_heads).sizes);
+    const detail::HeadExchange heads(device, comm, options.ulysses_size);
+    const auto q_heads = heads.to_heads(q), out = heads.to_heads(out_rows), d_out = heads.to_heads(d_out_rows);
+    const auto lse = heads.to_heads(lse_rows), d_lse = heads.to_heads(d_lse_rows);
+    detail::KeyPart<U> own = heads.own_part(k, v, options.bfloat16_wire);
+    auto d_q = detail::zeros<T, 4>(q_heads.rows.sizes);
     detail::KeyPart<T> d_own;
     detail::with_wire(device, ring, own, options.bfloat16_wire, [&](auto& travelling, const auto& widened) {
       d_own = detail::visit_keys_backward(comm, ring, travelling, [&](Index p, auto& arrived, auto& gradient) {
         detail::KeyPart<U>& part = widened(p, arrived);
         tiles.for_each_tile(ring.position, p, [&](const auto& attend, const auto& queries, const auto& keys) {
-          softmax_attention_backward(DeviceRef(device), attend, queries(const_view(q_heads)), keys(part.k()),
-                                     keys(part.v()), queries(const_view(out)), queries(const_view(lse)),
-                                     queries(const_view(d_out)), queries(const_view(d_lse)),
+          softmax_attention_backward(DeviceRef(device), attend, queries(q_heads.rows), keys(part.k()), keys(part.v()),
+                                     queries(out.rows), queries(lse.rows), queries(d_out.rows), queries(d_lse.rows),
                                      AttentionGradients<T>{queries(view(d_q)), keys(gradient.k()), keys(gradient.v())});
         });
       });
     });
-    return std::make_tuple(to_tokens(device, comm, view(d_q)), to_tokens(device, comm, d_own.k()),
-                           to_tokens(device, comm, d_own.v()));
+    return std::make_tuple(heads.to_tokens(std::move(d_q)), heads.to_tokens(d_own.k()), heads.to_tokens(d_own.v()));
   }
   template <TensorLike Q, TensorLike K, TensorLike V, TensorLike O, TensorLike L, TensorLike DO, TensorLike DL,
             VisibilityRule Rule = Everything>
@@ -351,55 +351,6 @@ struct ContextParallelAttention {
             rank % u,
             options.strategy == ContextStrategy::kAllGather,
             {}};
-  }
-
-  template <class T, int Rank>
-  static Tensor<T, Rank> zeros(const std::array<Index, std::size_t(Rank)>& sizes) {
-    Tensor<T, Rank> x;
-    x.resize(sizes);
-    x.setZero();
-    return x;
-  }
-
-  template <class Wire, class Dev, class T, int Rank>
-  void exchange(const Dev& device, Communicator& comm, const View<const T, Rank>& from, int cut,
-                const View<T, Rank>& to) const {
-    const Index u = options.ulysses_size;
-    const RankGroup group{int(comm.rank() / u * u), int(u)};
-    all_to_all<Wire>(DeviceRef(device), comm, group, from, cut, to, 3 - cut,
-                     cut == 1 ? detail::kToHeads : detail::kToTokens);
-  }
-  // (B, H, n, ..) to (B, H / U, U n, ..), and back.
-  template <class Dev, class T, int Rank>
-  auto to_heads(const Dev& device, Communicator& comm, const View<const T, Rank>& x) const {
-    auto sizes = x.sizes;
-    sizes[1] /= options.ulysses_size;
-    sizes[2] *= options.ulysses_size;
-    auto result = zeros<T, Rank>(sizes);
-    exchange<T>(device, comm, x, 1, view(result));
-    return result;
-  }
-  template <class Dev, class T, int Rank>
-  auto to_tokens(const Dev& device, Communicator& comm, const View<T, Rank>& x) const {
-    auto sizes = x.sizes;
-    sizes[1] *= options.ulysses_size;
-    sizes[2] /= options.ulysses_size;
-    auto result = zeros<T, Rank>(sizes);
-    exchange<T>(device, comm, View<const T, Rank>(x), 2, view(result));
-    return result;
-  }
-  template <class Dev, class T>
-  detail::KeyPart<T> own_part(const Dev& device, Communicator& comm, const View<const T, 4>& k,
-                              const View<const T, 4>& v) const {
-    const Index u = options.ulysses_size;
-    detail::KeyPart<T> own({k.size(0), k.size(1) / u, k.size(2) * u, k.size(3)},
-                           {v.size(0), v.size(1) / u, v.size(2) * u, v.size(3)});
-    const auto take = [&]<class Wire>(Wire) {
-      exchange<Wire>(device, comm, k, 1, own.k());
-      exchange<Wire>(device, comm, v, 1, own.v());
-    };
-    detail::rounds_for<T>(options.bfloat16_wire) ? take(Eigen::bfloat16()) : take(T());
-    return own;
   }
 };
 

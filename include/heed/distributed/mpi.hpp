@@ -24,12 +24,25 @@ inline void require_mpi(int code, std::string_view where) {
   MPI_Error_string(code, text, &length);
   fail(where, "MPI says: ", text);
 }
+inline bool mpi_runs() {
+  int begun = 0, ended = 0;
+  require_mpi(MPI_Initialized(&begun), "MpiCommunicator");
+  require_mpi(MPI_Finalized(&ended), "MpiCommunicator");
+  return begun && !ended;
+}
+// Asked before the error handler is set, when MPI ends the program for what is wrong.
+inline void require_usable(MPI_Comm comm) {
+  require(mpi_runs(), "MpiCommunicator", "MPI does not run: it stands between MPI_Init and MPI_Finalize");
+  require(comm != MPI_COMM_NULL, "MpiCommunicator", "the communicator is MPI_COMM_NULL");
+}
 inline int mpi_rank(MPI_Comm comm) {
+  require_usable(comm);
   int rank = 0;
   require_mpi(MPI_Comm_rank(comm, &rank), "MpiCommunicator");
   return rank;
 }
 inline int mpi_size(MPI_Comm comm) {
+  require_usable(comm);
   int size = 0;
   require_mpi(MPI_Comm_size(comm, &size), "MpiCommunicator");
   return size;
@@ -48,8 +61,9 @@ inline int mpi_size(MPI_Comm comm) {
 ///   MPI_Finalize();
 ///
 /// MPI is called by the thread that calls the communicator (MPI_THREAD_FUNNELED is enough), and its error codes become
-/// heed::Error. Messages of more than `largest` bytes go in several: MPI counts in int. A rank that ends with an error
-/// of its own while others wait for it must end the program, by MPI_Abort.
+/// heed::Error; so does MPI that does not run, and MPI_COMM_NULL. Messages of more than `largest` bytes go in several:
+/// MPI counts in int. A rank that ends with an error of its own while others wait for it must end the program, by
+/// MPI_Abort.
 class MpiCommunicator final : public Communicator {
  public:
   explicit MpiCommunicator(MPI_Comm comm, std::size_t largest = std::size_t(1) << 30)
@@ -59,7 +73,11 @@ class MpiCommunicator final : public Communicator {
     detail::require_mpi(MPI_Comm_dup(comm, &comm_), "MpiCommunicator");
     detail::require_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MpiCommunicator");
   }
-  ~MpiCommunicator() override { MPI_Comm_free(&comm_); }
+  ~MpiCommunicator() override {
+    int ended = 0;
+    MPI_Finalized(&ended);
+    if (!ended) MPI_Comm_free(&comm_);
+  }
 
  private:
   struct Transfer {

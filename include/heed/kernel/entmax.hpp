@@ -87,7 +87,8 @@ T entmax_threshold(const F& f, const T* u, Index width, T high) {
   for (int pass = 0; pass < 1000; ++pass) {
     const PowerSum<T> sum = power_sum(f, u, width, tau);
     const T over = sum.value - T(1);
-    if (!(std::abs(over) > eps)) break;  // NaN ends here too
+    if (over != over) return over;  // NaN, which then reaches the whole row
+    if (std::abs(over) <= eps) break;
     (over > 0 ? low : high) = tau;
     T next = tau + over / sum.slope;
     if constexpr (F::kConvex) {

@@ -16,7 +16,7 @@ namespace detail {
 // indices of `square` are constants, so that it lives in registers.
 template <bool kWhole, Real T, class U>
 HEED_INLINE void square_to_panel(const U* rows, Index row_stride, Index lanes, Index width, simd::Batch<T> factor,
-                                 T* panel) {
+                                 T* panel, Index pitch) {
   constexpr int w = simd::kLanes<T>;
   simd::Batch<T> square[w];
 #pragma GCC unroll 16
@@ -27,7 +27,7 @@ HEED_INLINE void square_to_panel(const U* rows, Index row_stride, Index lanes, I
   simd::transpose<T>(square);
 #pragma GCC unroll 16
   for (int r = 0; r < w; ++r)
-    if (kWhole || r < width) square[r].store_aligned(panel + r * kPanelWidth<T>);
+    if (kWhole || r < width) square[r].store_aligned(panel + r * pitch);
 }
 
 template <bool kWhole, Real T, class U>
@@ -57,30 +57,36 @@ HEED_INLINE void panel_to_square(const T* panel, simd::Batch<T> factor, Index la
 
 }  // namespace detail
 
-/// panel[d][i] = source[i * row_stride + d * inner_stride] * scale for `count` rows i and `depth` elements d. Columns
-/// up to the next multiple of kLanes hold something finite or a row of the source again.
+/// lines[d * pitch + i] = source[i * row_stride + d * inner_stride] * scale for `count` rows i and `depth` elements d.
+/// Columns up to the next multiple of kLanes hold something finite or a row of the source again; pitch is a multiple of
+/// kLanes.
 template <Real T, class U>
-HEED_NOINLINE void rows_to_panel(const U* source, Index row_stride, Index inner_stride, Index count, Index depth,
-                                 T scale, T* panel) {
+HEED_NOINLINE void rows_to_lines(const U* source, Index row_stride, Index inner_stride, Index count, Index depth,
+                                 T scale, T* lines, Index pitch) {
   constexpr Index w = simd::kLanes<T>;
   const simd::Batch<T> factor(scale);
   for (Index i = 0; i < count; i += w) {
     const Index lanes = std::min(w, count - i);
     const U* rows = source + i * row_stride;
-    T* columns = panel + i;
+    T* columns = lines + i;
     Index d = 0;
     if (inner_stride == 1) {
       for (; d + w <= depth; d += w)
-        detail::square_to_panel<true>(rows + d, row_stride, lanes, w, factor, columns + d * kPanelWidth<T>);
+        detail::square_to_panel<true>(rows + d, row_stride, lanes, w, factor, columns + d * pitch, pitch);
       if (depth - d > w / 4) {
-        detail::square_to_panel<false>(rows + d, row_stride, lanes, depth - d, factor, columns + d * kPanelWidth<T>);
+        detail::square_to_panel<false>(rows + d, row_stride, lanes, depth - d, factor, columns + d * pitch, pitch);
         d = depth;
       }
     }
     for (; d < depth; ++d)
-      (simd::load_strided<T>(rows + d * inner_stride, row_stride, lanes) * factor)
-          .store_aligned(columns + d * kPanelWidth<T>);
+      (simd::load_strided<T>(rows + d * inner_stride, row_stride, lanes) * factor).store_aligned(columns + d * pitch);
   }
+}
+
+/// The same into a panel.
+template <Real T, class U>
+void rows_to_panel(const U* source, Index row_stride, Index inner_stride, Index count, Index depth, T scale, T* panel) {
+  rows_to_lines<T>(source, row_stride, inner_stride, count, depth, scale, panel, kPanelWidth<T>);
 }
 
 /// target[i * row_stride + d * inner_stride] = panel[d][i] * scale[i] for `count` columns i and `depth` rows d.

@@ -162,7 +162,7 @@ struct MohAggregatedAttention {
         const bool inside = i >= 0 && i < h && j >= 0 && j < w;
         valid(0, 0, n, l) = inside;
         count += inside;
-        neighbours.data()[n * near + l] = inside ? std::int32_t(i * w + j) : -1;
+        if (neighbours.size() > 0) neighbours.data()[n * near + l] = inside ? std::int32_t(i * w + j) : -1;
       }
       logarithms(0, 0, n, 0) = T(std::log(double(count + cells)));
     }

@@ -219,6 +219,50 @@ HEED_INLINE Mask<T> as_mask(bool x) {
   return Mask<T>(x);
 }
 
+/// True in the first `count` < kLanes lanes.
+template <Real T>
+HEED_INLINE Mask<T> first_lanes(int count) {
+#if defined(__AVX512F__)
+  return Mask<T>(typename Mask<T>::register_type((1u << count) - 1u));
+#else
+  return to_mask<T>(iota<T>() < IndexBatch<T>(IndexLane<T>(count)));
+#endif
+}
+
+/// Whether permute is an instruction.
+#if defined(__AVX512F__)
+template <Real T>
+inline constexpr bool kPermutes = true;
+#elif defined(__AVX2__)
+template <Real T>
+inline constexpr bool kPermutes = sizeof(T) == 4;
+#else
+template <Real T>
+inline constexpr bool kPermutes = false;
+#endif
+
+/// Lane i takes lane from[i] of x; every from[i] is a lane.
+template <Real T>
+HEED_INLINE Batch<T> permute(Batch<T> x, IndexBatch<T> from) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    return _mm512_permutexvar_ps(from, x);
+  } else {
+    return _mm512_permutexvar_pd(from, x);
+  }
+#else
+#if defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) return _mm256_permutevar8x32_ps(x, from);
+#endif
+  alignas(64) T lanes[kLanes<T>], result[kLanes<T>];
+  alignas(64) IndexLane<T> places[kLanes<T>];
+  x.store_aligned(lanes);
+  from.store_aligned(places);
+  for (int i = 0; i < kLanes<T>; ++i) result[i] = lanes[places[i]];
+  return Batch<T>::load_aligned(result);
+#endif
+}
+
 /// (a0, b0, a1, b1, ...) over the full width: the low half, then the high half.
 template <Real T>
 HEED_INLINE std::pair<Batch<T>, Batch<T>> zip(Batch<T> a, Batch<T> b) {

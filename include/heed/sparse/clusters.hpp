@@ -61,7 +61,8 @@ struct SquaredDistance {
 /// in the cluster in the place of their position. `kept` (B, N), or of null data for all.
 inline Tensor<std::int32_t, 3> cluster_positions(const Tensor<std::int32_t, 3>& members, Index size, Index slots,
                                                  bool rank, const View<const std::uint8_t, 2>& kept) {
-  const Index batch = members.dimension(0), clusters = size > 0 ? members.size() / batch / size : 0;
+  const Index batch = members.dimension(0);
+  const Index clusters = size > 0 ? members.dimension(1) * (members.dimension(2) / size) : 0;
   Tensor<std::int32_t, 3> positions(batch, clusters, slots + size);
   for (Index row = 0; row < batch * clusters; ++row)
     for (Index i = 0; i < slots + size; ++i) {

@@ -90,7 +90,7 @@ struct DynamicMaskAttention {
     }
     const auto packed = contiguous(device, bias_like);
     const auto all = gather(device, view(packed).merge(1).merge(1).split(1, 1), bias_place);
-    const auto biases = view(all).merge(1).split(1, std::max<Index>(1, places)).split(1, 1);
+    const auto biases = view(all).template reshape<4>({batch, heads, 1, places});
     const auto near_k = gather(device, k, live.key);
     const auto near_v = gather(device, v, live.key);
     const auto from = packed_with(live.from, q), until = packed_with(live.until, q);

@@ -6,6 +6,7 @@
 
 #include "heed/attention/backward.hpp"
 #include "heed/attention/mask/extra_keys.hpp"
+#include "heed/attention/neighborhood/lines.hpp"
 #include "heed/attention/neighborhood/strips.hpp"
 #include "heed/kernel/elementwise.hpp"
 #include "heed/kernel/panel.hpp"
@@ -170,25 +171,33 @@ class StripWork {
   StripRule<T> rule_;
 };
 
-/// The grids of one residue modulo the dilation each, which do not see each other.
+/// The grids of one residue modulo the dilation each, which do not see each other, cut into strips.
 template <Real T>
 class ResidueGrids {
  public:
-  ResidueGrids(const Neighborhoods& options, const std::array<Index, 6>& q)
-      : options_(options), sizes_{q[1], q[2], q[3]} {
+  enum class Of { kBoxes, kLines };
+
+  ResidueGrids(const Neighborhoods& options, const std::array<Index, 6>& q, Of of = Of::kBoxes) : options_(options) {
     for (Index index = 0; index < count(); ++index) {
-      const auto at = residue(index);
-      std::array<NeighborAxis, 3> axes;
-      for (std::size_t a = 0; a < 3; ++a) {
-        const Index step = options.dilation[a];
-        axes[a] = {(sizes_[a] - at[a] + step - 1) / step, options.kernel[a], options.stride[a], options.causal[a]};
+      if (of == Of::kLines) {
+        plans_.emplace_back(axes(options, q, residue(index)), q[5]);
+      } else {
+        plans_.emplace_back(axes(options, q, residue(index)));
       }
-      plans_.emplace_back(axes);
       starts_.push_back(strips_);
-      strips_ += plans_.back().count();
+      strips_ += plans_.back().size();
     }
   }
 
+  static std::array<NeighborAxis, 3> axes(const Neighborhoods& options, const std::array<Index, 6>& q,
+                                          const std::array<Index, 3>& at) {
+    std::array<NeighborAxis, 3> result;
+    for (std::size_t a = 0; a < 3; ++a) {
+      const Index step = options.dilation[a];
+      result[a] = {(q[a + 1] - at[a] + step - 1) / step, options.kernel[a], options.stride[a], options.causal[a]};
+    }
+    return result;
+  }
   Index count() const { return options_.dilation[0] * options_.dilation[1] * options_.dilation[2]; }
   Index strips() const { return strips_; }
   std::array<Index, 3> residue(Index grid) const {
@@ -204,11 +213,36 @@ class ResidueGrids {
 
  private:
   const Neighborhoods& options_;
-  std::array<Index, 3> sizes_;
   std::vector<StripPlan<T>> plans_;
   std::vector<Index> starts_;
   Index strips_ = 0;
 };
+
+/// Line by line, for neighbourhoods without biases and extra keys.
+template <Device D, Real T>
+void attend_lines(const D& device, const Neighborhoods& options, const NeighborhoodTensors<const T>& x,
+                  const View<T, 6>& out, const View<T, 5>& lse) {
+  const ResidueGrids<T> grids(options, x.q.sizes, ResidueGrids<T>::Of::kLines);
+  const Index kv_heads = x.k.size(4), group = x.q.size(4) / kv_heads;
+  // Heads of a strip follow each other: they lie in the same lines of memory.
+  parallel_for(device, x.q.size(0) * grids.strips() * kv_heads, [&](Index unit) {
+    const Index kv_head = unit % kv_heads, b = unit / kv_heads / grids.strips();
+    grids.with_strip(unit / kv_heads % grids.strips(), [&](const auto& residue, const auto& plan, const Strip& strip) {
+      const auto grid = [&](const auto& all, Index head) {
+        auto one = all.select(4, head).select(0, b);
+        for (std::size_t a = 0; a < 3; ++a) {
+          one.data += residue[a] * one.strides[a];
+          one.strides[a] *= options.dilation[a];
+        }
+        return one;
+      };
+      ScratchFrame frame;
+      const LineAttention<T> attention(plan, strip, T(options.scale), grid(x.k, kv_head), grid(x.v, kv_head), frame);
+      for (Index head = kv_head * group; head < (kv_head + 1) * group; ++head)
+        attention.run({grid(x.q, head), grid(out, head), lse.data ? grid(lse, head) : View<T, 3>()});
+    });
+  });
+}
 
 }  // namespace detail
 
@@ -222,6 +256,11 @@ template <Device D, Real T>
 void attend_neighborhoods(const D& device, const Neighborhoods& options, const NeighborhoodTensors<const T>& x,
                           const View<T, 6>& out, const View<T, 5>& lse) {
   if (out.count() == 0) return;
+  if constexpr (simd::kPermutes<T>) {
+    if (!x.rpb.data && x.k_extra.count() == 0 &&
+        detail::StripPlan<T>::lines_pay(detail::ResidueGrids<T>::axes(options, x.q.sizes, {})))
+      return detail::attend_lines(device, options, x, out, lse);
+  }
   const detail::ResidueGrids<T> grids(options, x.q.sizes);
   const Index kv_heads = x.k.size(4), group = x.q.size(4) / kv_heads;
   const auto attend = [&](const DeviceRef& on, Index unit) {

@@ -9,6 +9,7 @@
 
 #include "heed/attention/mask/rule.hpp"
 #include "heed/core/scratch.hpp"
+#include "heed/kernel/window_product.hpp"
 
 namespace heed::inline HEED_ISA {
 
@@ -46,26 +47,36 @@ struct Strip {
 template <Real T>
 class StripPlan {
  public:
-  explicit StripPlan(const std::array<NeighborAxis, 3>& axes) : axes_(axes) {
-    constexpr Index lanes = simd::kLanes<T>;
-    Index least = 0;
-    for (Index z = 1; z <= lanes && z < 2 * axes[0].length; z *= 2)
-      for (Index y = 1; z * y <= lanes && y < 2 * axes[1].length; y *= 2) {
-        const Index keys = axes[0].span(z) * axes[1].span(y) * axes[2].span(lanes / (z * y));
-        if (least != 0 && keys >= least) continue;
-        least = keys;
-        box_ = {z, y, lanes / (z * y)};
-      }
+  /// Strips of boxes of kLanes queries.
+  explicit StripPlan(const std::array<NeighborAxis, 3>& axes) : axes_(axes), box_(smallest_box(axes)) {
     // Long strips are cut: what a piece works on stays in the second-level cache, and the keys that two pieces share
     // are few.
     constexpr Index kQueries = 512;
-    const Index columns = std::max(kQueries / (box_[0] * box_[1]), 2 * axes[2].kernel);
-    const Index pieces = std::max<Index>(1, axes[2].length / columns);
-    box_[2] = ((axes[2].length + pieces - 1) / pieces + box_[2] - 1) / box_[2] * box_[2];
-    for (std::size_t a = 0; a < 3; ++a) counts_[a] = (axes[a].length + box_[a] - 1) / box_[a];
+    cut(2, std::max(kQueries / (box_[0] * box_[1]), 2 * axes[2].kernel), box_[2]);
+    count();
+  }
+  /// Strips of lines, for LineAttention: of so many that the keys which two strips share are few, cut where the keys of
+  /// one head, `width` wide, would leave the second-level cache.
+  StripPlan(const std::array<NeighborAxis, 3>& axes, Index width) : axes_(axes), box_{1, 1, 1} {
+    constexpr Index lanes = simd::kLanes<T>, lines = kernel::kWindowLines, kKeys = (Index(1) << 19) / Index(sizeof(T));
+    cut(1, std::max(2 * lines, 2 * axes[1].kernel), lines);
+    const Index columns = kKeys / (axes[0].kernel * axes[1].span(box_[1]) * width) - axes[2].kernel - lanes;
+    cut(2, std::max(columns, 2 * axes[2].kernel), lanes);
+    count();
+  }
+  /// Whether lines take less time than boxes: no pair that they compute is hidden, but the lanes behind the end of a
+  /// line are lost, and a single line loads each key for itself alone.
+  static bool lines_pay(const std::array<NeighborAxis, 3>& axes) {
+    constexpr Index lanes = simd::kLanes<T>;
+    if (!simd::kPermutes<T> || axes[2].causal) return false;
+    const auto box = smallest_box(axes);
+    Index of_lines = (axes[2].length + lanes - 1) / lanes * lanes * (axes[1].length == 1 ? 2 : 1),
+          of_boxes = axes[2].length;
+    for (std::size_t a = 0; a < 3; ++a) of_lines *= axes[a].kernel, of_boxes *= axes[a].span(box[a]);
+    return of_lines < of_boxes;
   }
 
-  Index count() const { return counts_[0] * counts_[1] * counts_[2]; }
+  Index size() const { return counts_[0] * counts_[1] * counts_[2]; }
   Strip operator[](Index index) const {
     const std::array<Index, 3> at{index / counts_[2] / counts_[1], index / counts_[2] % counts_[1], index % counts_[2]};
     Strip strip;
@@ -80,6 +91,29 @@ class StripPlan {
   const NeighborAxis& axis(std::size_t a) const { return axes_[a]; }
 
  private:
+  // The box of kLanes queries that see the fewest keys.
+  static std::array<Index, 3> smallest_box(const std::array<NeighborAxis, 3>& axes) {
+    constexpr Index lanes = simd::kLanes<T>;
+    std::array<Index, 3> box{};
+    Index least = 0;
+    for (Index z = 1; z <= lanes && z < 2 * axes[0].length; z *= 2)
+      for (Index y = 1; z * y <= lanes && y < 2 * axes[1].length; y *= 2) {
+        const Index keys = axes[0].span(z) * axes[1].span(y) * axes[2].span(lanes / (z * y));
+        if (least != 0 && keys >= least) continue;
+        least = keys;
+        box = {z, y, lanes / (z * y)};
+      }
+    return box;
+  }
+  // Cuts an axis evenly into pieces of about `most` queries and a multiple of `unit`.
+  void cut(std::size_t a, Index most, Index unit) {
+    const Index pieces = std::max<Index>(1, axes_[a].length / most);
+    box_[a] = ((axes_[a].length + pieces - 1) / pieces + unit - 1) / unit * unit;
+  }
+  void count() {
+    for (std::size_t a = 0; a < 3; ++a) counts_[a] = (axes_[a].length + box_[a] - 1) / box_[a];
+  }
+
   std::array<NeighborAxis, 3> axes_;
   std::array<Index, 3> box_{}, counts_{};
 };

@@ -82,14 +82,42 @@ void merge_splits(const Problem& p, const PartialRows<typename Problem::T>& part
     out[d * p.out.stride(3)] = static_cast<typename Problem::Out>(sum[d] * result.factor);
 }
 
+/// Planes of all heads are laid out for a whole call while they take no more than this.
+inline constexpr Index kMostSharedBytes = Index(1) << 20;
+
+// The planes that the batches of a call share, or null: small windows with one bias would else transpose it anew for
+// each window, which costs as much as the queries and the outputs together.
 template <class D, class Problem>
-void run_plan(const D& device, const Problem& p) {
+const typename Problem::T* share_planes(const D& device, const Problem& p, ScratchFrame& frame) {
+  using T = typename Problem::T;
+  if constexpr (SharedPlanes<Problem>::kPossible) {
+    const AttentionShape& shape = p.shape;
+    const SharedPlanes<Problem> planes(shape);
+    const Index size = planes.size(shape.heads);
+    if (shape.batch < 2 || size * Index(sizeof(T)) > kMostSharedBytes || !same_planes_of(p.score)) return nullptr;
+    T* const data = frame.take<T>(size);
+    constexpr Index w = simd::kLanes<T>;
+    const Index batches = (shape.queries + w - 1) / w;
+    parallel_for(device, shape.heads * batches, [&](Index unit) {
+      const Index head = unit / batches, batch = unit % batches;
+      const PairTile pairs{0, head, batch * w, std::min(w, shape.queries - batch * w), 0, shape.keys};
+      fill_planes(p.score, pairs, data + planes.place(head, batch, 0), planes.plane_size());
+    });
+    return data;
+  } else {
+    return nullptr;
+  }
+}
+
+template <class D, class Problem>
+void run_plan(const D& device, Problem p) {
   using T = typename Problem::T;
   const AttentionShape& shape = p.shape;
   if (shape.batch * shape.heads * shape.queries == 0) return;
   const Plan<T> plan(shape);
 
   ScratchFrame frame;
+  p.shared_planes = share_planes(device, p, frame);
   PartialRows<T> partial;
   if (plan.splits > 1) {
     const Index rows = shape.batch * shape.heads * shape.queries;
@@ -106,7 +134,16 @@ void run_plan(const D& device, const Problem& p) {
   const Index panel_units = shape.heads * plan.panels;
   const Index per_batch = panel_units + head_units;
 
-  parallel_for(device, shape.batch * per_batch * plan.splits, [&](Index unit) {
+  const Index units = shape.batch * per_batch * plan.splits, step = thread_count(device);
+  // The queries of the panel that this thread is likely to take next.
+  const auto upcoming_queries = [&](Index unit) -> kernel::Upcoming {
+    const Index u = unit / plan.splits % per_batch;
+    if (unit >= units || u >= panel_units || p.q.stride(3) != 1) return {};
+    const Index panel = plan.panels - 1 - u % plan.panels, first = plan.first_query(panel);
+    return kernel::upcoming(p.q.at(unit / plan.splits / per_batch, u / plan.panels, first), p.q.stride(2),
+                            plan.first_query(panel + 1) - first, shape.width);
+  };
+  parallel_for(device, units, [&](Index unit) {
     const Index split = unit % plan.splits;
     const Index b = unit / plan.splits / per_batch;
     const Index u = unit / plan.splits % per_batch;
@@ -124,7 +161,8 @@ void run_plan(const D& device, const Problem& p) {
       // The last panels come first: under a causal rule they are the long ones.
       const Index panel = plan.panels - 1 - u % plan.panels;
       const Index first = plan.first_query(panel);
-      go(PanelAttention<Problem>(p, b, u / plan.panels, first, plan.first_query(panel + 1) - first));
+      go(PanelAttention<Problem>(p, b, u / plan.panels, first, plan.first_query(panel + 1) - first,
+                                 upcoming_queries(unit + step)));
     } else {
       const Index per_group = head_units / shape.kv_heads;
       const Index within = (u - panel_units) % per_group * unit_heads;

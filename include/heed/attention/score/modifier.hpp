@@ -16,6 +16,7 @@ struct ScoreModifierBase {};
 ///   void check(const AttentionShape&) const           throw heed::Error for arguments that do not fit the call
 ///   static constexpr bool kMayHide                     false if it never turns a finite score into -infinity
 ///   static constexpr int kPlanes, fill(tile, ...)      values laid out by tile beforehand (see BiasModifier)
+///   bool same_planes() const                           true if fill gives every batch the same: laid out once a call
 ///   T extra_logit<T>(batch, head)                      one more logit in the normaliser, without a value
 ///   static constexpr int kParameters, for_each_parameter(f)   tensors that it reads through `at` and that have a
 ///                                                      gradient: f(per_head(slopes)), f(per_pair(bias)), ..
@@ -44,6 +45,15 @@ inline constexpr bool kMayHideOf = [] {
     return true;
   }
 }();
+
+template <class F>
+bool same_planes_of(const F& modifier) {
+  if constexpr (requires { modifier.same_planes(); }) {
+    return modifier.same_planes();
+  } else {
+    return kPlanesOf<F> == 0;
+  }
+}
 
 template <class F>
 concept HasExtraLogit = requires(const F& f) {
@@ -102,6 +112,7 @@ struct Chain : ScoreModifierBase {
     detail::fill_planes(first, tile, plane, plane_size);
     detail::fill_planes(second, tile, plane + detail::kPlanesOf<First> * plane_size, plane_size);
   }
+  bool same_planes() const { return detail::same_planes_of(first) && detail::same_planes_of(second); }
 
   template <class F>
   void for_each_parameter(F&& f) const {
@@ -165,6 +176,7 @@ struct OptionalScore : ScoreModifierBase {
   void fill(const PairTile& tile, T* plane, Index plane_size) const {
     if (enabled) detail::fill_planes(modifier, tile, plane, plane_size);
   }
+  bool same_planes() const { return !enabled || detail::same_planes_of(modifier); }
   template <class Visitor>
   void for_each_parameter(Visitor&& f) const {
     detail::visit_parameters(modifier, [&](const ScoreParameter& x) { f(enabled ? x : ScoreParameter()); });

@@ -86,6 +86,7 @@ struct BiasModifier : ScoreModifierBase {
         bias.data + tile.batch * step(0) + tile.head * step(1) + tile.first_query * step(2) + tile.first_key * step(3);
     kernel::rows_to_panel<T>(source, step(2), step(3), tile.queries, tile.keys, T(1), plane);
   }
+  bool same_planes() const { return step(0) == 0; }
   template <class S, class A>
   HEED_INLINE S operator()(S s, const A& at) const {
     const S b = at.of_plane(bias);
