@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "heed/core/operand.hpp"
 #include "heed/kernel/softmax_rows.hpp"
 
 namespace heed::inline HEED_ISA {

@@ -2,6 +2,7 @@
 // softmax over the last axis.
 #pragma once
 
+#include "heed/core/operand.hpp"
 #include "heed/kernel/softmax_rows.hpp"
 
 namespace heed::inline HEED_ISA {

@@ -44,9 +44,10 @@ HEED_INLINE T reduce_max(Batch<T> x) {
 /// Bit i: whether lane i is set.
 template <Real T>
 HEED_INLINE std::uint64_t lane_bits(Mask<T> x) {
-  if constexpr (std::is_integral_v<typename Mask<T>::register_type>) {
-    return x;
-  } else if constexpr (requires { x.mask(); }) {
+#if defined(__AVX512F__)
+  return x;
+#else
+  if constexpr (requires { x.mask(); }) {
     return x.mask();
   } else {  // xsimd 8.1
     bool lanes[kLanes<T>];
@@ -55,6 +56,7 @@ HEED_INLINE std::uint64_t lane_bits(Mask<T> x) {
     for (int i = 0; i < kLanes<T>; ++i) bits |= std::uint64_t(lanes[i]) << i;
     return bits;
   }
+#endif
 }
 
 namespace detail {
