@@ -8,8 +8,8 @@
 
 TEST_CASE("stream copies whole lines from any address and nothing else") {
   constexpr std::size_t line = heed::simd::kStreamAlignment / sizeof(float);
-  for (const std::size_t lines : {0, 1, 3, 17})
-    for (const std::size_t shift : {0, 1, 5}) {
+  for (const std::size_t lines : {0u, 1u, 3u, 17u})
+    for (const std::size_t shift : {0u, 1u, 5u}) {
       std::vector<float> from(lines * line + shift);
       std::iota(from.begin(), from.end(), 1.0f);
       alignas(heed::simd::kStreamAlignment) float to[18 * line];
