@@ -78,7 +78,8 @@ workflow() {
     return
   fi
   cmake_is 3 22 || die "CMake 3.22 or newer is needed, this is $(cmake --version | head -n 1)"
-  cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release -DHEED_NATIVE=ON -DHEED_WERROR="${HEED_WERROR:-OFF}"
+  cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release -DHEED_NATIVE=ON -DHEED_UNITE=ON \
+    -DHEED_WERROR="${HEED_WERROR:-OFF}"
   case $1 in
     demo) cmake --build build/release --target demo ;;
     test) cmake --build build/release && ctest --test-dir build/release --output-on-failure ;;
