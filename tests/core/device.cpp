@@ -100,8 +100,8 @@ TEST_CASE("Two threads may share one pool") {
 }
 
 TEST_CASE("A call does not wait for a thread of the pool that is busy elsewhere, nor is disturbed by it later") {
+  Eigen::Barrier release(1), busy(2);  // before the pool, whose threads may still wake from them when this ends
   const Pool pool(2);
-  Eigen::Barrier release(1), busy(2);
   for (int thread = 0; thread < 2; ++thread)
     pool.device.enqueueNoNotification([&] {
       busy.Notify();
