@@ -2,19 +2,19 @@
 # Tests instantiate the same kernels again and again: several sources in one translation unit share them.
 option(HEED_UNITE "Compile the sources of a test program together: builds all sooner, and one edit later" OFF)
 
-# Replaces the list of absolute paths in the variable `sources` by generated files `<name>_<n>.cpp` that hold at most
+# Replaces the list of absolute paths in the variable `list` by generated files `<name>_<n>.cpp` that hold at most
 # `limit` of them each, every one in a namespace of its own, as their unnamed namespaces share names. The headers of all
 # come first, at file scope, and are #pragma once: where a source includes them, nothing happens.
 #
-# A source stays alone that adds to a namespace of heed's or has main().
-function(heed_unite sources name limit)
+# A source that adds to a namespace of heed's stays alone.
+function(heed_unite list name limit)
   if(NOT HEED_UNITE)
     return()
   endif()
   set(alone)
   set(together)
-  foreach(source IN LISTS ${sources})
-    file(STRINGS "${source}" lines REGEX "^(namespace heed|int main\\()" LIMIT_COUNT 1)
+  foreach(source IN LISTS ${list})
+    file(STRINGS "${source}" lines REGEX "^namespace heed" LIMIT_COUNT 1)
     if(lines)
       list(APPEND alone "${source}")
     else()
@@ -40,7 +40,7 @@ function(heed_unite sources name limit)
     list(APPEND united "${file}")
     set(begin ${end})
   endwhile()
-  set(${sources} ${united} ${alone} PARENT_SCOPE)
+  set(${list} ${united} ${alone} PARENT_SCOPE)
 endfunction()
 
 function(heed_united_text result sources)
