@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heed/sparse/dynamic_mask_attention.hpp"
 
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
 #include "catch.hpp"
 #include "support/reference.hpp"
 
@@ -9,13 +13,16 @@ using namespace heed::test;
 
 namespace {
 
-// Whether key j is among the `size` largest biases that query i sees.
-bool among_largest(const Tensor<float, 4>& bias, Index g, Index i, Index j, Index seen, Index size) {
+// Which keys are among the `size` largest biases that query i sees, of the first `seen` keys.
+std::vector<bool> largest(const Tensor<float, 4>& bias, Index g, Index i, Index seen, Index size) {
   const Index row = bias.dimension(2) == 1 ? 0 : i;
-  Index before = 0;
-  for (Index x = 0; x < seen; ++x)
-    before += bias(0, g, row, x) > bias(0, g, row, j) || (bias(0, g, row, x) == bias(0, g, row, j) && x < j);
-  return j < seen && before < size;
+  std::vector<Index> order(std::size_t(seen), 0);
+  std::iota(order.begin(), order.end(), Index(0));
+  std::stable_sort(order.begin(), order.end(),
+                   [&](Index a, Index b) { return bias(0, g, row, a) > bias(0, g, row, b); });
+  std::vector<bool> kept(std::size_t(bias.dimension(3)));
+  for (Index x = 0; x < std::min(size, seen); ++x) kept[std::size_t(order[std::size_t(x)])] = true;
+  return kept;
 }
 
 }  // namespace
@@ -29,9 +36,13 @@ TEST_CASE("dynamic_mask_attention keeps the largest biases, of each query or of 
                      v = random_tensor<float, 4>({1, 2, m, 3}, 3);
           auto bias = random_tensor<float, 4>({1, 2, rows, m}, 4);
           for (Index i = 0; i < bias.size(); i += 3) bias.data()[i] = std::round(bias.data()[i]);
+          std::vector<std::vector<bool>> kept;
+          for (Index g = 0; g < 2; ++g)
+            for (Index i = 0; i < n; ++i)
+              kept.push_back(largest(bias, g, i, is_causal ? std::clamp<Index>(i + m - n + 1, 0, m) : m, size));
           NaiveAttention naive;
-          naive.visible = [&, n = n, m = m](Index, Index h, Index i, Index j) {
-            return among_largest(bias, h / 2, i, j, is_causal ? std::clamp<Index>(i + m - n + 1, 0, m) : m, size);
+          naive.visible = [&, n = n](Index, Index h, Index i, Index j) {
+            return kept[std::size_t(h / 2 * n + i)][std::size_t(j)];
           };
           naive.score = [&](double s, Index, Index h, Index i, Index j) {
             return s + double(bias(0, h / 2, rows == 1 ? 0 : i, j));
