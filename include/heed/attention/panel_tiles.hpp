@@ -95,12 +95,13 @@ class PanelTiles {
     at.offset = tile_.offset;
     const T* plane = nullptr;
     if constexpr (Problem::kPlanes > 0) {
-      plane = planes_ + s.row * kWidth + batch * kLanes;
-      at.plane_size = kPlaneSize;
       if (p_.shared_planes) {
         const SharedPlanes<Problem> shared(p_.shape);
         plane = p_.shared_planes + shared.place(tile_.head, at.first_query / kLanes, s.key);
         at.plane_size = shared.plane_size();
+      } else {
+        plane = planes_ + s.row * kWidth + batch * kLanes;
+        at.plane_size = kPlaneSize;
       }
     }
     for (Index r = 0; r < s.rows; ++r) {
