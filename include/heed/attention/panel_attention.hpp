@@ -125,12 +125,19 @@ class PanelAttention {
     for (Segment& s : tiles_.segments()) {
       Batch highest[kBatches];
       for (int v = 0; v < s.batches; ++v) highest[v] = Batch(-std::numeric_limits<T>::infinity());
+      tiles_.fill_planes(s);
+      const T* const added = tiles_.added(s);
       kernel::with_batches(s.batches, [&]<int NV>() {
         kernel::panel_dot<NV, T>(s.k, s.k_stride, s.rows, queries_ + s.first_batch * kLanes, p_.shape.width,
                                  scores_ + s.place(), highest, s.next_keys,
-                                 kernel::upcoming(s.v, s.v_stride, s.rows, p_.shape.value_width));
+                                 kernel::upcoming(s.v, s.v_stride, s.rows, p_.shape.value_width), added);
       });
-      const bool hides = (!Problem::kPlain || s.test != 0) && modify(s, highest);
+      bool hides = false;
+      if (!Problem::kPlain && !added) {
+        if constexpr (!Problem::kPlain) hides = modify<true>(s, highest);
+      } else if (s.test != 0) {
+        if constexpr (Problem::kPlain || Problem::kAddsPlane) hides = modify<false>(s, highest);
+      }
       for (int v = 0; v < s.batches; ++v) top_[s.first_batch + v] = simd::max(top_[s.first_batch + v], highest[v]);
       // A weight of 0 does not hide a value that is infinite or NaN.
       if (hides) {
@@ -142,26 +149,27 @@ class PanelAttention {
 
   // Score modifiers and visibility on the scores of a segment; takes the maxima anew where it changes them. True if it
   // may have hidden any.
+  template <bool kScore>
   bool modify(const Segment& s, Batch* highest) {
-    tiles_.fill_planes(s);
     simd::Mask<T> hidden(false);
     for (int v = 0; v < s.batches; ++v) {
       const int batch = s.first_batch + v;
       if ((s.test >> batch) & 1u) {
-        highest[v] = modify_batch<true>(s, batch, hidden);
-      } else if constexpr (!Problem::kPlain) {
-        highest[v] = modify_batch<false>(s, batch, hidden);
+        highest[v] = modify_batch<kScore, true>(s, batch, hidden);
+      } else if constexpr (kScore) {
+        highest[v] = modify_batch<kScore, false>(s, batch, hidden);
       }
     }
     return s.test != 0 || simd::any(hidden);
   }
 
-  template <bool kTest>
+  template <bool kScore, bool kTest>
   Batch modify_batch(const Segment& s, int batch, simd::Mask<T>& any_hidden) {
     const Batch hidden(-std::numeric_limits<T>::infinity());
     Batch top = hidden;
     tiles_.for_rows(s, batch, At<T, Lanes::kQueries>(), [&](const auto& at, Index place) {
-      Batch x = p_.score(simd::load_aligned(scores_ + place), at);
+      Batch x = simd::load_aligned(scores_ + place);
+      if constexpr (kScore) x = p_.score(x, at);
       if constexpr (kTest) x = simd::select(test(p_.rule, skip_planes<Problem::kScorePlanes>(at)), x, hidden);
       if constexpr (!kTest && kMayHideOf<typename Problem::Score>) any_hidden = any_hidden || x == hidden;
       top = simd::max(top, x);

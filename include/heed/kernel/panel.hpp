@@ -111,10 +111,12 @@ HEED_INLINE void for_row_blocks(Index rows, Step&& step) {
 }  // namespace detail
 
 /// c[j][i] = sum over d of a[j * a_stride + d] * b[d][i], for `rows` rows j and NV batches of columns i; b and c are
-/// panels. The column maxima are taken along: highest[v] becomes the larger of itself and column batch v's results.
+/// panels. With `added`, another panel, its elements are added to the sums. The column maxima are taken along:
+/// highest[v] becomes the larger of itself and column batch v's results.
 template <int NV, Real T>
 HEED_NOINLINE void panel_dot(const T* a, Index a_stride, Index rows, const T* b, Index depth, T* c,
-                             simd::Batch<T>* highest, const Upcoming& next = {}, const Upcoming& beside = {}) {
+                             simd::Batch<T>* highest, const Upcoming& next = {}, const Upcoming& beside = {},
+                             const T* added = nullptr) {
   using simd::Batch;
   detail::for_row_blocks<kMicroRows<NV>>(rows, [&]<int R>(Index j) {
     next.fetch(j, R);
@@ -122,6 +124,14 @@ HEED_NOINLINE void panel_dot(const T* a, Index a_stride, Index rows, const T* b,
     Batch<T> acc[R][NV];
     detail::clear<T>(acc);
     detail::multiply<T>(a + j * a_stride, a_stride, 1, b, depth, acc);
+    if (added) {
+      const T* row = added + j * kPanelWidth<T>;
+#pragma GCC unroll 32
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; ++v)
+          acc[r][v] = acc[r][v] + simd::load_aligned(row + r * kPanelWidth<T> + v * simd::kLanes<T>);
+    }
     // The maxima stay in memory between blocks: in registers they push the panel's row out of those, and every
     // multiply-add then loads it again.
 #pragma GCC unroll 8
