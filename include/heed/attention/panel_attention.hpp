@@ -24,16 +24,15 @@ class PanelAttention {
   /// Queries [first, first + count) of a head; `which` says in which rows of q and out they are, if not in those.
   PanelAttention(const Problem& problem, Index b, Index h, Index first, Index count,
                  const kernel::Upcoming& next_queries, const std::int32_t* which = nullptr)
-      : p_(problem), tiles_(problem, b, h, first, count, frame_), which_(which) {
+      : p_(problem), tiles_(problem, b, h, first, count, frame_), which_(which), next_queries_(next_queries) {
     const auto& shape = p_.shape;
     queries_ = frame_.take<T>(shape.width * kWidth);
     scores_ = frame_.take<T>(kKeyTile * kWidth);
     out_ = frame_.take<T>(std::max<Index>(shape.value_width, 1) * kWidth);
     kernel::rows_to_panel<T>(p_.q.at(b, h, first_row()), p_.q.stride(2), p_.q.stride(3), count, shape.width,
                              p_.query_scale(), queries_, which);
-    next_queries.fetch(0, next_queries.rows);
     if (!which && p_.out.stride(3) == 1)
-      kernel::upcoming(p_.out.at(b, h, first), p_.out.stride(2), count, shape.value_width).fetch(0, count);
+      outputs_ = kernel::upcoming(p_.out.at(b, h, first), p_.out.stride(2), count, shape.value_width);
     for (int v = 0; v < kBatches; ++v) {
       m_[v] = Batch(-std::numeric_limits<T>::infinity());
       l_[v] = Batch(T(0));
@@ -234,8 +233,9 @@ class PanelAttention {
   void mix(const Segment& s, const Batch* scale) {
     kernel::with_batches(s.batches, [&]<int NV>() {
       kernel::panel_accumulate<NV, T>(s.v, s.v_stride, p_.shape.value_width, scores_ + s.place(), s.rows,
-                                      out_ + s.first_batch * kLanes, scale);
+                                      out_ + s.first_batch * kLanes, scale, next_queries_, outputs_);
     });
+    next_queries_ = outputs_ = {};
   }
 
   // Row by row, leaving out the queries that do not see the key.
@@ -270,6 +270,7 @@ class PanelAttention {
   ScratchFrame frame_;
   Tiles tiles_;
   const std::int32_t* which_;
+  kernel::Upcoming next_queries_, outputs_;  // fetched with the first product of values, block by block
   T *queries_, *scores_, *out_;
   T* kept_ = nullptr;
   Batch m_[kBatches], l_[kBatches], top_[kBatches], alpha_[kBatches];

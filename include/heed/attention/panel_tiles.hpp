@@ -87,13 +87,13 @@ class PanelTiles {
   /// called.
   const T* added(const Segment& s) const {
     if constexpr (Problem::kAddsPlane) {
-      const T* plane = planes_ + s.place();
       if (p_.shared_planes) {
         const Index first = tile_.first / kLanes + s.first_batch;
-        plane = p_.shared_planes + SharedPlanes<Problem>(p_.shape).place(tile_.head, first, s.key);
         const bool whole = first % kernel::kPanelBatches + s.batches <= kernel::kPanelBatches;
-        return p_.shared_planes_finite && whole ? plane : nullptr;
+        if (!p_.shared_planes_finite || !whole) return nullptr;
+        return p_.shared_planes + SharedPlanes<Problem>(p_.shape).place(tile_.head, first, s.key);
       }
+      const T* const plane = planes_ + s.place();
       return kernel::all_finite<T>(plane, kWidth, s.rows, s.batches * kLanes) ? plane : nullptr;
     } else {
       return nullptr;

@@ -43,6 +43,10 @@ struct Upcoming {
     const Index lines = (width + 63) / 64, begin = lines * first / parts, end = lines * (first + count) / parts;
     return {data + begin * 64, stride, (end - begin) * 64, rows};
   }
+  /// Fetches the share of all rows that `count` of `parts` make.
+  HEED_INLINE void fetch_share(Index first, Index count, Index parts) const {
+    if (rows > 0) fetch(rows * first / parts, rows * (first + count) / parts - rows * first / parts);
+  }
   /// From a row on.
   Upcoming from(Index row) const { return {data + row * stride, stride, width, rows - row}; }
 
@@ -148,12 +152,16 @@ HEED_NOINLINE void panel_dot(const T* a, Index a_stride, Index rows, const T* b,
 }
 
 /// c[d][i] = c[d][i] * scale[i] + sum over j of a[j * a_stride + d] * b[j][i], for `rows` rows d, `depth` rows j and NV
-/// batches of columns i; b and c are panels. Without `scale` the old c counts as 0 and is not read.
+/// batches of columns i; b and c are panels. Without `scale` the old c counts as 0 and is not read. Meanwhile all rows
+/// of `next` and `beside` are fetched.
 template <int NV, Real T>
 HEED_NOINLINE void panel_accumulate(const T* a, Index a_stride, Index rows, const T* b, Index depth, T* c,
-                                    const simd::Batch<T>* scale) {
+                                    const simd::Batch<T>* scale, const Upcoming& next = {},
+                                    const Upcoming& beside = {}) {
   using simd::Batch;
   detail::for_row_blocks<kMicroRows<NV>>(rows, [&]<int R>(Index d) {
+    next.fetch_share(d, R, rows);
+    beside.fetch_share(d, R, rows);
     Batch<T> acc[R][NV];
     T* block = c + d * kPanelWidth<T>;
     if (scale) {
