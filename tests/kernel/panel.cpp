@@ -25,22 +25,25 @@ constexpr T kInfinity = std::numeric_limits<T>::infinity();
 
 // Entries have 7 bits, so that sums of 64 products are exact in either type.
 template <class T, int NV>
-void check_dot(Index rows, Index depth, Index gap, Edge edge) {
-  CAPTURE(NV, rows, depth, gap);
+void check_dot(Index rows, Index depth, Index gap, Edge edge, bool adds = false) {
+  CAPTURE(NV, rows, depth, gap, adds);
   const Index columns = NV * simd::kLanes<T>, stride = depth + gap;
   Noise noise(unsigned(rows * 1000 + depth));
   const Guarded<T> a(std::size_t((rows - 1) * stride + depth), edge);
   for (T& x : a) x = T(noise());
-  Panel<T> b(depth), c(rows);
+  Panel<T> b(depth), c(rows), added(rows);
   for (Index d = 0; d < depth; ++d)
     for (Index i = 0; i < columns; ++i) b(d, i) = T(noise());
+  for (Index j = 0; j < rows; ++j)
+    for (Index i = 0; i < columns; ++i) added(j, i) = T(noise());
   simd::Batch<T> highest[NV];
   for (int v = 0; v < NV; ++v) highest[v] = simd::Batch<T>(v == 0 ? T(-0.125) : -kInfinity<T>);
-  kernel::panel_dot<NV, T>(a.data(), stride, rows, b.data(), depth, c.data(), highest);
+  kernel::panel_dot<NV, T>(a.data(), stride, rows, b.data(), depth, c.data(), highest, {}, {},
+                           adds ? added.data() : nullptr);
   for (Index i = 0; i < columns; ++i) {
     double top = i < simd::kLanes<T> ? -0.125 : -kInfinity<double>;
     for (Index j = 0; j < rows; ++j) {
-      double expected = 0;
+      double expected = adds ? double(added(j, i)) : 0;
       for (Index d = 0; d < depth; ++d) expected += double(a[std::size_t(j * stride + d)]) * double(b(d, i));
       REQUIRE(double(c(j, i)) == expected);
       top = std::max(top, expected);
@@ -86,7 +89,7 @@ void check_all() {
     for (const Index depth : {1, 2, 3, 7, 16, 17, 33, 64})
       for (const Index gap : {0, 5}) {
         const Edge edge = rows % 2 == 0 ? Edge::kBegin : Edge::kEnd;
-        check_dot<T, NV>(rows, depth, gap, edge);
+        check_dot<T, NV>(rows, depth, gap, edge, gap > 0);
         check_accumulate<T, NV>(rows, depth, gap, false, edge);
         check_accumulate<T, NV>(rows, depth, gap, true, edge);
       }

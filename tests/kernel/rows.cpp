@@ -120,7 +120,7 @@ void check_same_bits() {
   for (T& x : keys) x = T(normal(engine));
   for (Index i = 0; i < rows * count; ++i) p[i] = T(normal(engine));
   dot<T>(q.data(), padded, rows, keys.data(), width, count, width, all.data(), wide);
-  kernel::row_mix<T>(p.data(), count, rows, keys.data(), width, count, width, sums.data(), padded,
+  kernel::row_mix<T>(p.data(), count, rows, keys.data(), width, count, width, sums.data(), padded, 0,
                      kernel::upcoming(keys.data(), width, count, width));
   for (Index g = 0; g < rows; ++g) {
     for (Index j = 0; j < count; ++j) {

@@ -24,16 +24,15 @@ class PanelAttention {
   /// Queries [first, first + count) of a head; `which` says in which rows of q and out they are, if not in those.
   PanelAttention(const Problem& problem, Index b, Index h, Index first, Index count,
                  const kernel::Upcoming& next_queries, const std::int32_t* which = nullptr)
-      : p_(problem), tiles_(problem, b, h, first, count, frame_), which_(which) {
+      : p_(problem), tiles_(problem, b, h, first, count, frame_), which_(which), next_queries_(next_queries) {
     const auto& shape = p_.shape;
     queries_ = frame_.take<T>(shape.width * kWidth);
     scores_ = frame_.take<T>(kKeyTile * kWidth);
     out_ = frame_.take<T>(std::max<Index>(shape.value_width, 1) * kWidth);
     kernel::rows_to_panel<T>(p_.q.at(b, h, first_row()), p_.q.stride(2), p_.q.stride(3), count, shape.width,
                              p_.query_scale(), queries_, which);
-    next_queries.fetch(0, next_queries.rows);
     if (!which && p_.out.stride(3) == 1)
-      kernel::upcoming(p_.out.at(b, h, first), p_.out.stride(2), count, shape.value_width).fetch(0, count);
+      outputs_ = kernel::upcoming(p_.out.at(b, h, first), p_.out.stride(2), count, shape.value_width);
     for (int v = 0; v < kBatches; ++v) {
       m_[v] = Batch(-std::numeric_limits<T>::infinity());
       l_[v] = Batch(T(0));
@@ -125,12 +124,19 @@ class PanelAttention {
     for (Segment& s : tiles_.segments()) {
       Batch highest[kBatches];
       for (int v = 0; v < s.batches; ++v) highest[v] = Batch(-std::numeric_limits<T>::infinity());
+      tiles_.fill_planes(s);
+      const T* const added = tiles_.added(s);
       kernel::with_batches(s.batches, [&]<int NV>() {
         kernel::panel_dot<NV, T>(s.k, s.k_stride, s.rows, queries_ + s.first_batch * kLanes, p_.shape.width,
                                  scores_ + s.place(), highest, s.next_keys,
-                                 kernel::upcoming(s.v, s.v_stride, s.rows, p_.shape.value_width));
+                                 kernel::upcoming(s.v, s.v_stride, s.rows, p_.shape.value_width), added);
       });
-      const bool hides = (!Problem::kPlain || s.test != 0) && modify(s, highest);
+      bool hides = false;
+      if (!Problem::kPlain && !added) {
+        if constexpr (!Problem::kPlain) hides = modify<true>(s, highest);
+      } else if (s.test != 0) {
+        if constexpr (Problem::kPlain || Problem::kAddsPlane) hides = modify<false>(s, highest);
+      }
       for (int v = 0; v < s.batches; ++v) top_[s.first_batch + v] = simd::max(top_[s.first_batch + v], highest[v]);
       // A weight of 0 does not hide a value that is infinite or NaN.
       if (hides) {
@@ -142,26 +148,27 @@ class PanelAttention {
 
   // Score modifiers and visibility on the scores of a segment; takes the maxima anew where it changes them. True if it
   // may have hidden any.
+  template <bool kScore>
   bool modify(const Segment& s, Batch* highest) {
-    tiles_.fill_planes(s);
     simd::Mask<T> hidden(false);
     for (int v = 0; v < s.batches; ++v) {
       const int batch = s.first_batch + v;
       if ((s.test >> batch) & 1u) {
-        highest[v] = modify_batch<true>(s, batch, hidden);
-      } else if constexpr (!Problem::kPlain) {
-        highest[v] = modify_batch<false>(s, batch, hidden);
+        highest[v] = modify_batch<kScore, true>(s, batch, hidden);
+      } else if constexpr (kScore) {
+        highest[v] = modify_batch<kScore, false>(s, batch, hidden);
       }
     }
     return s.test != 0 || simd::any(hidden);
   }
 
-  template <bool kTest>
+  template <bool kScore, bool kTest>
   Batch modify_batch(const Segment& s, int batch, simd::Mask<T>& any_hidden) {
     const Batch hidden(-std::numeric_limits<T>::infinity());
     Batch top = hidden;
     tiles_.for_rows(s, batch, At<T, Lanes::kQueries>(), [&](const auto& at, Index place) {
-      Batch x = p_.score(simd::load_aligned(scores_ + place), at);
+      Batch x = simd::load_aligned(scores_ + place);
+      if constexpr (kScore) x = p_.score(x, at);
       if constexpr (kTest) x = simd::select(test(p_.rule, skip_planes<Problem::kScorePlanes>(at)), x, hidden);
       if constexpr (!kTest && kMayHideOf<typename Problem::Score>) any_hidden = any_hidden || x == hidden;
       top = simd::max(top, x);
@@ -226,8 +233,9 @@ class PanelAttention {
   void mix(const Segment& s, const Batch* scale) {
     kernel::with_batches(s.batches, [&]<int NV>() {
       kernel::panel_accumulate<NV, T>(s.v, s.v_stride, p_.shape.value_width, scores_ + s.place(), s.rows,
-                                      out_ + s.first_batch * kLanes, scale);
+                                      out_ + s.first_batch * kLanes, scale, next_queries_, outputs_);
     });
+    next_queries_ = outputs_ = {};
   }
 
   // Row by row, leaving out the queries that do not see the key.
@@ -262,6 +270,7 @@ class PanelAttention {
   ScratchFrame frame_;
   Tiles tiles_;
   const std::int32_t* which_;
+  kernel::Upcoming next_queries_, outputs_;  // fetched with the first product of values, block by block
   T *queries_, *scores_, *out_;
   T* kept_ = nullptr;
   Batch m_[kBatches], l_[kBatches], top_[kBatches], alpha_[kBatches];

@@ -83,6 +83,23 @@ class PanelTiles {
     }
   }
 
+  /// What is to be added to the scores of a segment in place of its modifier: a panel, or null where that has to be
+  /// called.
+  const T* added(const Segment& s) const {
+    if constexpr (Problem::kAddsPlane) {
+      if (p_.shared_planes) {
+        const Index first = tile_.first / kLanes + s.first_batch;
+        const bool whole = first % kernel::kPanelBatches + s.batches <= kernel::kPanelBatches;
+        if (!p_.shared_planes_finite || !whole) return nullptr;
+        return p_.shared_planes + SharedPlanes<Problem>(p_.shape).place(tile_.head, first, s.key);
+      }
+      const T* const plane = planes_ + s.place();
+      return kernel::all_finite<T>(plane, kWidth, s.rows, s.batches * kLanes) ? plane : nullptr;
+    } else {
+      return nullptr;
+    }
+  }
+
   /// Calls body(at, place) for the rows of a segment: one batch of queries against its keys in turn, `place` that of
   /// the pair's batch in a score panel. `At` is told where it stands.
   template <class A = At<T, Lanes::kQueries>, class Body>

@@ -25,6 +25,7 @@ struct AttentionProblem {
   static constexpr int kScorePlanes = kPlanesOf<Score>;
   static constexpr int kPlanes = kScorePlanes + kPlanesOf<Rule>;
   static constexpr bool kPlain = std::same_as<Score, Identity>;
+  static constexpr bool kAddsPlane = kAddsPlaneOf<Score>;
   static constexpr kernel::Base kBase = kPlain ? kernel::Base::kTwo : kernel::Base::kE;
 
   AttentionShape shape;
@@ -37,6 +38,7 @@ struct AttentionProblem {
   T scale;
   std::optional<Index> fixed_offset;
   const T* shared_planes = nullptr;  // the score's planes of all heads, by SharedPlanes; null: each tile fills its own
+  bool shared_planes_finite = false;
 
   /// Makes q.k a score of kBase: the modifiers are told natural ones.
   T query_scale() const { return kernel::from_natural<kBase>(scale); }

@@ -47,6 +47,13 @@ class RowAttention {
         width_(kernel::padded<T>(problem.shape.width)),
         value_width_(kernel::padded<T>(problem.shape.value_width) + kLanes),
         chunk_(rows_ >= kernel::kManyRows ? kKeyChunkOfMany : kKeyChunk) {
+    if (rows_ < kernel::kManyRows) {
+      const auto& s = problem.shape;
+      const Index bytes =
+          s.batch * s.kv_heads * s.keys * (s.width * Index(sizeof(Key)) + s.value_width * Index(sizeof(Value)));
+      keys_ahead_ = kernel::rows_ahead<Key>(rows_, s.width, bytes);
+      values_ahead_ = kernel::rows_ahead<Value>(rows_, s.value_width, bytes);
+    }
     queries_ = frame_.take<T>(rows_ * width_);
     scores_ = frame_.take<T>(rows_ * chunk_);
     out_ = frame_.take<T>(rows_ * value_width_);
@@ -67,19 +74,20 @@ class RowAttention {
 
   /// Runs over the visible keys of [begin, end).
   void run(Index begin, Index end) {
-    Index key = begin;
-    while (key < end) {
+    for (Index key = begin; key < end;) {
       const Run run = seen_by_rows(key);
-      const Index stop = std::min({run.end, end, key + chunk_});
-      if (run.seen == Seen::kNone) {
-        key = std::min(run.end, end);
-        continue;
+      const Index stop = std::min(run.end, end);
+      if (run.seen == Seen::kNone) key = stop;
+      while (key < stop) {
+        const auto keys = p_.source.keys(tile_.batch, tile_.kv_head, key);
+        const auto values = p_.source.values(tile_.batch, tile_.kv_head, key);
+        const Index last = key + std::min({stop - key, keys.count, values.count});
+        for (Index j = 0; key < last; j += chunk_) {
+          const Index count = std::min(chunk_, last - key);
+          attend_chunk(keys.from(j), values.from(j), key, count, run.seen == Seen::kSome, next_keys(key + count, end));
+          key += count;
+        }
       }
-      const auto keys = p_.source.keys(tile_.batch, tile_.kv_head, key);
-      const auto values = p_.source.values(tile_.batch, tile_.kv_head, key);
-      const Index count = std::min({stop - key, keys.count, values.count});
-      attend_chunk(keys, values, key, count, run.seen == Seen::kSome, next_keys(key + count, end));
-      key += count;
     }
   }
 
@@ -153,11 +161,11 @@ class RowAttention {
   void dot_chunk(const RowRun<Key>& keys, Index count, const kernel::Upcoming& next) {
     const Index width = p_.shape.width;
     if (keys.inner == 1 || width <= 1) {
-      kernel::row_dot<T>(queries_, rows_, keys.data, keys.stride, count, width, scores_, chunk_, next);
+      kernel::row_dot<T>(queries_, rows_, keys.data, keys.stride, count, width, scores_, chunk_, keys_ahead_, next);
     } else {
       if (!key_copy_) key_copy_ = frame_.take<T>(chunk_ * width_);
       kernel::copy_rows<T>(keys.data, keys.stride, keys.inner, count, width, key_copy_, width_);
-      kernel::row_dot<T>(queries_, rows_, key_copy_, width_, count, width, scores_, chunk_, next);
+      kernel::row_dot<T>(queries_, rows_, key_copy_, width_, count, width, scores_, chunk_, 0, next);
     }
   }
 
@@ -264,20 +272,20 @@ class RowAttention {
   void mix_chunk(const RowRun<Value>& values, Index first, Index count, const kernel::Upcoming& next) {
     const auto* rows = values.data + first * values.stride;
     if (values.inner == 1 || p_.shape.value_width <= 1) {
-      mix_rows(rows, values.stride, first, count, next);
+      mix_rows(rows, values.stride, first, count, values_ahead_, next);
     } else {
       if (!value_copy_) value_copy_ = frame_.take<T>(chunk_ * value_width_);
       kernel::copy_rows<T>(rows, values.stride, values.inner, count, p_.shape.value_width, value_copy_, value_width_);
-      mix_rows(value_copy_, value_width_, first, count, next);
+      mix_rows(value_copy_, value_width_, first, count, 0, next);
     }
   }
 
   template <class U>
-  void mix_rows(const U* values, Index stride, Index first, Index count, const kernel::Upcoming& next) {
+  void mix_rows(const U* values, Index stride, Index first, Index count, Index ahead, const kernel::Upcoming& next) {
     const Index width = p_.shape.value_width;
     const T* weights = scores_ + first;
     if (!may_hide_ || kernel::all_finite<T>(values, stride, count, width)) {
-      kernel::row_mix<T>(weights, chunk_, rows_, values, stride, count, width, out_, value_width_, next);
+      kernel::row_mix<T>(weights, chunk_, rows_, values, stride, count, width, out_, value_width_, ahead, next);
       return;
     }
     // A weight of 0 does not hide a value that is infinite or NaN: leave out what a row does not see.
@@ -293,6 +301,7 @@ class RowAttention {
   ScratchFrame frame_;
   QueryTile tile_;
   Index heads_, rows_, width_, value_width_, chunk_;
+  Index keys_ahead_ = 0, values_ahead_ = 0;  // rows that are fetched while others are read
   T *queries_, *scores_, *out_, *sums_;
   RowState<T>* states_;
   T *kept_ = nullptr, *key_copy_ = nullptr, *value_copy_ = nullptr;

@@ -13,6 +13,9 @@ struct RowRun {
   Index stride = 0;  ///< from row to row
   Index inner = 1;   ///< from element to element
   Index count = 0;   ///< rows in the run
+
+  /// What is left of it from row i on.
+  RowRun from(Index i) const { return {data + i * stride, stride, inner, count - i}; }
 };
 
 /// A source gives, for any batch, key head and key index, the run of rows that starts there.

@@ -215,6 +215,7 @@ void gemm_few(const D& device, const View<const UA, 2>& a, const View<const UB, 
     const Index count = std::min(most, a.size(0) - row);
     copy_rows<T>(a.at(row), a.stride(0), a.stride(1), count, depth, plain, width);
     interleave_rows<T>(plain, width, count, depth, rows);
+    const Index ahead = rows_ahead<T>(count, depth, outputs * depth * Index(sizeof(T)));
     parallel_for(device, (outputs + chunk - 1) / chunk, [&](Index unit) {
       const Index output = unit * chunk, some = std::min(chunk, outputs - output);
       ScratchFrame frame;
@@ -222,7 +223,7 @@ void gemm_few(const D& device, const View<const UA, 2>& a, const View<const UB, 
       if (depth == 0) {
         std::fill_n(sum, count * chunk, T(0));
       } else if (b.stride(1) == 1) {
-        row_dot<T>(rows, count, b.at(output), b.stride(0), some, depth, sum, chunk);
+        row_dot<T>(rows, count, b.at(output), b.stride(0), some, depth, sum, chunk, ahead);
       } else {
         T* copy = frame.take<T>(some * width);
         copy_rows<T>(b.at(output), b.stride(0), b.stride(1), some, depth, copy, width);

@@ -43,6 +43,10 @@ struct Upcoming {
     const Index lines = (width + 63) / 64, begin = lines * first / parts, end = lines * (first + count) / parts;
     return {data + begin * 64, stride, (end - begin) * 64, rows};
   }
+  /// Fetches the share of all rows that `count` of `parts` make.
+  HEED_INLINE void fetch_share(Index first, Index count, Index parts) const {
+    if (rows > 0) fetch(rows * first / parts, rows * (first + count) / parts - rows * first / parts);
+  }
   /// From a row on.
   Upcoming from(Index row) const { return {data + row * stride, stride, width, rows - row}; }
 
@@ -111,10 +115,12 @@ HEED_INLINE void for_row_blocks(Index rows, Step&& step) {
 }  // namespace detail
 
 /// c[j][i] = sum over d of a[j * a_stride + d] * b[d][i], for `rows` rows j and NV batches of columns i; b and c are
-/// panels. The column maxima are taken along: highest[v] becomes the larger of itself and column batch v's results.
+/// panels. With `added`, another panel, its elements are added to the sums. The column maxima are taken along:
+/// highest[v] becomes the larger of itself and column batch v's results.
 template <int NV, Real T>
 HEED_NOINLINE void panel_dot(const T* a, Index a_stride, Index rows, const T* b, Index depth, T* c,
-                             simd::Batch<T>* highest, const Upcoming& next = {}, const Upcoming& beside = {}) {
+                             simd::Batch<T>* highest, const Upcoming& next = {}, const Upcoming& beside = {},
+                             const T* added = nullptr) {
   using simd::Batch;
   detail::for_row_blocks<kMicroRows<NV>>(rows, [&]<int R>(Index j) {
     next.fetch(j, R);
@@ -122,6 +128,14 @@ HEED_NOINLINE void panel_dot(const T* a, Index a_stride, Index rows, const T* b,
     Batch<T> acc[R][NV];
     detail::clear<T>(acc);
     detail::multiply<T>(a + j * a_stride, a_stride, 1, b, depth, acc);
+    if (added) {
+      const T* row = added + j * kPanelWidth<T>;
+#pragma GCC unroll 32
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; ++v)
+          acc[r][v] = acc[r][v] + simd::load_aligned(row + r * kPanelWidth<T> + v * simd::kLanes<T>);
+    }
     // The maxima stay in memory between blocks: in registers they push the panel's row out of those, and every
     // multiply-add then loads it again.
 #pragma GCC unroll 8
@@ -138,12 +152,16 @@ HEED_NOINLINE void panel_dot(const T* a, Index a_stride, Index rows, const T* b,
 }
 
 /// c[d][i] = c[d][i] * scale[i] + sum over j of a[j * a_stride + d] * b[j][i], for `rows` rows d, `depth` rows j and NV
-/// batches of columns i; b and c are panels. Without `scale` the old c counts as 0 and is not read.
+/// batches of columns i; b and c are panels. Without `scale` the old c counts as 0 and is not read. Meanwhile all rows
+/// of `next` and `beside` are fetched.
 template <int NV, Real T>
 HEED_NOINLINE void panel_accumulate(const T* a, Index a_stride, Index rows, const T* b, Index depth, T* c,
-                                    const simd::Batch<T>* scale) {
+                                    const simd::Batch<T>* scale, const Upcoming& next = {},
+                                    const Upcoming& beside = {}) {
   using simd::Batch;
   detail::for_row_blocks<kMicroRows<NV>>(rows, [&]<int R>(Index d) {
+    next.fetch_share(d, R, rows);
+    beside.fetch_share(d, R, rows);
     Batch<T> acc[R][NV];
     T* block = c + d * kPanelWidth<T>;
     if (scale) {

@@ -19,26 +19,30 @@ constexpr Index padded(Index width) {
   return (width + simd::kLanes<T> - 1) / simd::kLanes<T> * simd::kLanes<T>;
 }
 
-/// How far ahead rows are fetched into the second-level cache while several rows of queries work on the current ones:
-/// the denser the arithmetic, the fewer lines of the stream are in flight on their own (0.70 of the read bandwidth
-/// without this for four rows, 0.9 with it; one row does without).
-inline constexpr Index kFetchAhead = 6144;  // bytes
+/// Bytes that a last-level cache may hold.
+inline constexpr Index kCachedBytes = Index(32) << 20;
+
+/// How far ahead row_dot and row_mix should fetch, in rows, for `rows` rows of queries on `bytes` of keys and values: 6
+/// KiB. The denser the arithmetic, the fewer lines of the stream are in flight on their own: from memory four heads on
+/// one key of 128 take twice as long without this, one head 1.1 to 2 times. From a cache it costs one head a quarter
+/// more, and several heads nothing.
+template <class U>
+constexpr Index rows_ahead(Index rows, Index width, Index bytes) {
+  if (rows == 1 && bytes <= kCachedBytes) return 0;
+  return (Index(6144 / sizeof(U)) + width - 1) / std::max<Index>(width, 1);
+}
 
 /// From so many rows on the arithmetic takes as long as the memory: what comes next is then fetched at an even pace
 /// (Upcoming), and values are mixed strip by strip, so that each comes to the first-level cache once for all rows.
 inline constexpr Index kManyRows = 8;
 
-/// Values that all rows pass over before the next ones: they stay in the first-level cache for the second pass on.
-inline constexpr Index kMixKeys = 16;
-/// The same for kManyRows: sums are loaded and stored once for so many keys.
+/// Values that all rows mix before the next ones, and bytes of them for four rows and more, which go strip by strip:
+/// sums are loaded and stored once for so many, but the fewer, the more in order memory is read.
+inline constexpr Index kMixKeys = 16, kMixBytes = 4096;
+/// The same for kManyRows, in keys.
 inline constexpr Index kMixKeysOfMany = 64;
 
 namespace detail {
-
-template <class U>
-Index fetch_distance(Index width, Index stride) {
-  return (kFetchAhead / Index(sizeof(U)) + width - 1) / width * stride;
-}
 
 template <class U>
 HEED_INLINE void fetch_row(const U* row, Index width) {
@@ -49,42 +53,54 @@ HEED_INLINE void fetch_row(const U* row, Index width) {
 #endif
 }
 
-// Lane g * (kLanes / G) + x is the dot product of row g and key x. Key by key, because memory is read at its full speed
-// only in order: 14 GB/s with the rows of keys interleaved, 24 to 32 with one after the other. The rows are interleaved
-// (interleave_rows), so that one address register serves all of them: with one each, g++ spills.
-template <int G, Real T, class U, class KeyAt>
-HEED_INLINE simd::Batch<T> dot_block(const T* q, Index width, KeyAt&& key_at) {
+// sum[g * kKeys] += the products of row g, batch by batch, with a key, and sum[g * kKeys + 1] with another one.
+template <int G, int kTogether, bool kAhead, Real T, class U>
+HEED_INLINE void dot_keys(const T* q, Index width, const U* key, const U* other, Index ahead, simd::Batch<T>* sum) {
   using simd::Batch;
   constexpr int w = simd::kLanes<T>, kKeys = w / G;
-  Batch<T> acc[w];
+  const auto step = [&](auto&& load) {
+    if constexpr (kAhead) {  // at an even pace: lines that are asked for in bursts wait for each other
+      fetch_row(key + ahead, w);
+      if constexpr (kTogether == 2) fetch_row(other + ahead, w);
+    }
+    Batch<T> k[2];
+    k[0] = simd::in_register<T>(load(key));
+    if constexpr (kTogether == 2) k[1] = simd::in_register<T>(load(other));
+#pragma GCC unroll 4
+    for (int g = 0; g < G; ++g) {
+      const Batch<T> query = simd::in_register<T>(simd::load_aligned(q + g * w));
+#pragma GCC unroll 2
+      for (int x = 0; x < kTogether; ++x) sum[g * kKeys + x] = simd::fma(query, k[x], sum[g * kKeys + x]);
+    }
+    q += G * w;
+    key += w;
+    other += w;
+  };
+  Index d = 0;
+  for (; d + w <= width; d += w) step([](const U* address) { return simd::load_as<T>(address); });
+  if (d < width) step([&](const U* address) { return simd::load_partial<T>(address, width - d); });
+}
+
+// Lane g * (kLanes / G) + x is the dot product of row g and key x, of `count` keys; in place of keys that do not exist
+// the last one is taken again. Key by key, because memory is read at its full speed only in order: 14 GB/s with the
+// rows of keys interleaved, 24 to 32 with one after the other. The rows are interleaved (interleave_rows), so that one
+// address register serves all of them: with one each, g++ spills, as it does where it inlines this.
+template <int G, bool kAhead, Real T, class U>
+HEED_NOINLINE simd::Batch<T> dot_block(const T* q, Index width, const U* keys, Index key_stride, Index count,
+                                       Index ahead) {
+  constexpr int w = simd::kLanes<T>, kKeys = w / G;
+  simd::Batch<T> acc[w];
 #pragma GCC unroll 16
-  for (int i = 0; i < w; ++i) acc[i] = Batch<T>(T(0));
+  for (int i = 0; i < w; ++i) acc[i] = simd::Batch<T>(T(0));
   // Two keys at a time share each load of the rows: with one the loads, not the multiply-adds, would set the pace.
   constexpr int kTogether = G > 1 && kKeys % 2 == 0 ? 2 : 1;
-  const auto dot = [&](const U* key, const U* other, Batch<T>* sum) {
-    const T* row = q;
-    const auto step = [&](auto&& load) {
-      Batch<T> k[2];
-      k[0] = simd::in_register<T>(load(key));
-      if constexpr (kTogether == 2) k[1] = simd::in_register<T>(load(other));
-#pragma GCC unroll 4
-      for (int g = 0; g < G; ++g) {
-        const Batch<T> query = simd::in_register<T>(simd::load_aligned(row + g * w));
-#pragma GCC unroll 2
-        for (int x = 0; x < kTogether; ++x) sum[g * kKeys + x] = simd::fma(query, k[x], sum[g * kKeys + x]);
-      }
-      row += G * w;
-      key += w;
-      other += w;
-    };
-    Index d = 0;
-    for (; d + w <= width; d += w) step([](const U* address) { return simd::load_as<T>(address); });
-    if (d < width) step([&](const U* address) { return simd::load_partial<T>(address, width - d); });
-  };
-  [&]<std::size_t... X>(std::index_sequence<X...>) {
-    (dot(key_at(int(X) * kTogether), key_at(int(X) * kTogether + kTogether - 1), acc + X * kTogether), ...);
+  const auto behind = [&](const U* key, int x) { return x + 1 < count ? key + key_stride : key; };
+#pragma GCC unroll 16
+  for (int x = 0; x < kKeys; x += kTogether) {
+    const U* const other = kTogether == 2 ? behind(keys, x) : keys;
+    dot_keys<G, kTogether, kAhead>(q, width, keys, other, ahead, acc + x);
+    keys = behind(other, x + kTogether - 1);
   }
-  (std::make_index_sequence<std::size_t(kKeys / kTogether)>());
   return simd::reduce_add_rows<T>(acc);
 }
 
@@ -101,28 +117,18 @@ HEED_INLINE void transpose_blocks(simd::Batch<T>* rows) {
   }
 }
 
-template <int G, Real T, class U>
+template <int G, bool kAhead, Real T, class U>
 HEED_NOINLINE void dot_group(const T* q, const U* keys, Index key_stride, Index count, Index width, T* score,
                              Index score_stride, Index ahead, const Upcoming& next) {
-  constexpr Index w = simd::kLanes<T>;
-  constexpr int kKeys = int(w) / G;
+  constexpr Index w = simd::kLanes<T>, kKeys = w / G;
   for (Index j = 0; j < count; j += w) {
-    // Whole batches are stored, so that the next pass, which loads whole batches, need not wait for pieces of one. In
-    // place of keys that do not exist the last one is taken again.
+    // Whole batches are stored, so that the next pass, which loads whole batches, need not wait for pieces of one.
     simd::Batch<T> rows[G];
-    const auto block = [&](int b, auto&& key_at) {
-      if (ahead != 0)
-        for (int x = 0; x < kKeys; ++x) fetch_row(key_at(x) + ahead, width);
-      next.fetch(j + b * kKeys, kKeys);
-      rows[b] = dot_block<G, T, U>(q, width, key_at);
-    };
-    if (j + w <= count) {
 #pragma GCC unroll 4
-      for (int b = 0; b < G; ++b)
-        block(b, [first = keys + (j + b * kKeys) * key_stride, key_stride](int x) { return first + x * key_stride; });
-    } else {
-      for (int b = 0; b < G; ++b)
-        block(b, [&, b](int x) { return keys + std::min(j + b * kKeys + x, count - 1) * key_stride; });
+    for (int b = 0; b < G; ++b) {
+      next.fetch(j + b * kKeys, kKeys);
+      const Index first = std::min(j + b * kKeys, count - 1);
+      rows[b] = dot_block<G, kAhead, T>(q, width, keys + first * key_stride, key_stride, count - first, ahead);
     }
     transpose_blocks<G, kKeys, T>(rows);
 #pragma GCC unroll 4
@@ -211,51 +217,55 @@ void interleave_rows(const T* rows, Index stride, Index count, Index width, T* i
 
 /// score[g][j] = sum over d of q[g][d] * keys[j * key_stride + d], for `rows` rows g, interleaved by interleave_rows,
 /// and `count` keys j. Scores are aligned and have room for whole batches of keys. The keys' storage is widened in
-/// registers. Meanwhile `count` rows of `next` are fetched; without any, those that follow the keys.
+/// registers. Meanwhile the keys `ahead` rows further on are fetched, if not 0, and `count` rows of `next`.
 template <Real T, class U>
 void row_dot(const T* q, Index rows, const U* keys, Index key_stride, Index count, Index width, T* score,
-             Index score_stride, const Upcoming& next = {}) {
+             Index score_stride, Index ahead = 0, const Upcoming& next = {}) {
   detail::for_row_groups<T>(rows, [&]<int G>(Index g) {
-    const Index ahead = next.rows == 0 && g == 0 && G > 1 ? detail::fetch_distance<U>(width, key_stride) : 0;
-    detail::dot_group<G, T>(q + g * padded<T>(width), keys, key_stride, count, width, score + g * score_stride,
-                            score_stride, ahead, next.part(g, G, rows));
+    const auto dot = [&]<bool kAhead> {
+      detail::dot_group<G, kAhead, T>(q + g * padded<T>(width), keys, key_stride, count, width,
+                                      score + g * score_stride, score_stride, ahead * key_stride,
+                                      next.part(g, G, rows));
+    };
+    if (ahead != 0 && g == 0)
+      dot.template operator()<true>();
+    else
+      dot.template operator()<false>();
   });
 }
 
 /// o[g][d] += sum over j of p[g][j] * values[j * value_stride + d], for `rows` rows g and `count` values j. o is
-/// aligned and padded to padded(width). kManyRows fetch `count` rows of `next` meanwhile.
+/// aligned and padded to padded(width). Meanwhile the values `ahead` rows further on are fetched, if not 0, or, by
+/// kManyRows, `count` rows of `next`.
 template <Real T, class U>
 void row_mix(const T* p, Index p_stride, Index rows, const U* values, Index value_stride, Index count, Index width,
-             T* o, Index o_stride, const Upcoming& next = {}) {
-  constexpr int kColumns = simd::kRegisters == 32 ? 8 : 4;
+             T* o, Index o_stride, Index ahead = 0, const Upcoming& next = {}) {
+  // Strip by strip, so that its values come to the first-level cache once for all rows.
+  constexpr int kColumns = simd::kRegisters == 32 ? 8 : 4, kStrip = kColumns / 2;
   if (rows >= kManyRows) {
-    // Strip by strip: its values come to the first-level cache once for all rows.
-    constexpr Index widest = kColumns / 2 * simd::kLanes<T>;
+    constexpr Index widest = kStrip * simd::kLanes<T>;
     for (Index j = 0; j < count; j += kMixKeysOfMany) {
       const Index keys = std::min(kMixKeysOfMany, count - j);
       for (Index d = 0; d < width; d += widest) {
         const Index strip = std::min(widest, width - d);
         detail::for_row_groups<T>(rows, [&]<int G>(Index g) {
-          detail::mix_group<G, kColumns / 2, true, T>(p + g * p_stride + j, p_stride, values + j * value_stride + d,
-                                                      value_stride, keys, strip, o + g * o_stride + d, o_stride, 0,
-                                                      next.part(d * rows + g * strip, G * strip, rows * width).from(j));
+          detail::mix_group<G, kStrip, true, T>(p + g * p_stride + j, p_stride, values + j * value_stride + d,
+                                                value_stride, keys, strip, o + g * o_stride + d, o_stride, 0,
+                                                next.part(d * rows + g * strip, G * strip, rows * width).from(j));
         });
       }
     }
     return;
   }
-  for (Index j = 0; j < count; j += kMixKeys) {
-    const Index keys = std::min(kMixKeys, count - j);
-    const T* weights = p + j;
-    const U* block = values + j * value_stride;
-    Index g = 0;
-    for (; g + 2 <= rows; g += 2)
-      detail::mix_group<2, kColumns, false, T>(weights + g * p_stride, p_stride, block, value_stride, keys, width,
-                                               o + g * o_stride, o_stride,
-                                               g == 0 ? detail::fetch_distance<U>(width, value_stride) : 0, {});
-    if (g < rows)
-      detail::mix_group<1, kColumns, false, T>(weights + g * p_stride, p_stride, block, value_stride, keys, width,
-                                               o + g * o_stride, o_stride, 0, {});
+  const Index step =
+      rows < 4 ? kMixKeys : std::clamp<Index>(kMixBytes / std::max<Index>(width * Index(sizeof(U)), 1), 4, kMixKeys);
+  for (Index j = 0; j < count; j += step) {
+    const Index keys = std::min(step, count - j);
+    detail::for_row_groups<T>(rows, [&]<int G>(Index g) {
+      detail::mix_group<G, G == 4 ? kStrip : kColumns, false, T>(
+          p + g * p_stride + j, p_stride, values + j * value_stride, value_stride, keys, width, o + g * o_stride,
+          o_stride, g == 0 ? ahead * value_stride : 0, {});
+    });
   }
 }
 

@@ -3,6 +3,8 @@
 // with the figures that put them there.
 #pragma once
 
+#include <atomic>
+
 #include "heed/attention/panel_attention.hpp"
 #include "heed/attention/row_attention.hpp"
 #include "heed/core/device.hpp"
@@ -85,27 +87,30 @@ void merge_splits(const Problem& p, const PartialRows<typename Problem::T>& part
 /// Planes of all heads are laid out for a whole call while they take no more than this.
 inline constexpr Index kMostSharedBytes = Index(1) << 20;
 
-// The planes that the batches of a call share, or null: small windows with one bias would else transpose it anew for
-// each window, which costs as much as the queries and the outputs together.
+// Lays out the planes that the batches of a call share, if they do: small windows with one bias would else transpose it
+// anew for each window, which costs as much as the queries and the outputs together.
 template <class Problem>
-const typename Problem::T* share_planes(const DeviceRef& device, const Problem& p, ScratchFrame& frame) {
+void share_planes(const DeviceRef& device, Problem& p, ScratchFrame& frame) {
   using T = typename Problem::T;
   if constexpr (SharedPlanes<Problem>::kPossible) {
     const AttentionShape& shape = p.shape;
     const SharedPlanes<Problem> planes(shape);
     const Index size = planes.size(shape.heads);
-    if (shape.batch < 2 || size * Index(sizeof(T)) > kMostSharedBytes || !same_planes_of(p.score)) return nullptr;
+    if (shape.batch < 2 || size * Index(sizeof(T)) > kMostSharedBytes || !same_planes_of(p.score)) return;
     T* const data = frame.take<T>(size);
     constexpr Index w = simd::kLanes<T>;
     const Index batches = (shape.queries + w - 1) / w;
+    std::atomic<bool> finite = true;
     parallel_for(device, shape.heads * batches, [&](Index unit) {
       const Index head = unit / batches, batch = unit % batches;
       const PairTile pairs{0, head, batch * w, std::min(w, shape.queries - batch * w), 0, shape.keys};
-      fill_planes(p.score, pairs, data + planes.place(head, batch, 0), planes.plane_size());
+      T* const plane = data + planes.place(head, batch, 0);
+      fill_planes(p.score, pairs, plane, planes.plane_size());
+      if (Problem::kAddsPlane && !kernel::all_finite<T>(plane, planes.kWidth, shape.keys, w))
+        finite.store(false, std::memory_order_relaxed);
     });
-    return data;
-  } else {
-    return nullptr;
+    p.shared_planes = data;
+    p.shared_planes_finite = finite;
   }
 }
 
@@ -117,7 +122,7 @@ void run_plan(const DeviceRef& device, Problem p) {
   const Plan<T> plan(shape);
 
   ScratchFrame frame;
-  p.shared_planes = share_planes(device, p, frame);
+  share_planes(device, p, frame);
   PartialRows<T> partial;
   if (plan.splits > 1) {
     const Index rows = shape.batch * shape.heads * shape.queries;

@@ -17,6 +17,8 @@ struct ScoreModifierBase {};
 ///   static constexpr bool kMayHide                     false if it never turns a finite score into -infinity
 ///   static constexpr int kPlanes, fill(tile, ...)      values laid out by tile beforehand (see BiasModifier)
 ///   bool same_planes() const                           true if fill gives every batch the same: laid out once a call
+///   static constexpr bool kAddsPlane                   true if all it does with finite elements of its only plane is
+///                                                      to add them: done where the scores are computed
 ///   T extra_logit<T>(batch, head)                      one more logit in the normaliser, without a value
 ///   static constexpr int kParameters, for_each_parameter(f)   tensors that it reads through `at` and that have a
 ///                                                      gradient: f(per_head(slopes)), f(per_pair(bias)), ..
@@ -43,6 +45,15 @@ inline constexpr bool kMayHideOf = [] {
     return F::kMayHide;
   } else {
     return true;
+  }
+}();
+
+template <class F>
+inline constexpr bool kAddsPlaneOf = [] {
+  if constexpr (requires { F::kAddsPlane; }) {
+    return F::kAddsPlane && kPlanesOf<F> == 1;
+  } else {
+    return false;
   }
 }();
 

@@ -73,6 +73,7 @@ template <class U>
 struct BiasModifier : ScoreModifierBase {
   View<const U, 4> bias;
   static constexpr int kPlanes = 1;
+  static constexpr bool kAddsPlane = true;
 
   void check(const AttentionShape& shape) const { stretched(shape); }
   View<const U, 4> stretched(const AttentionShape& shape) const {
