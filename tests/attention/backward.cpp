@@ -209,7 +209,7 @@ TEST_CASE("The gradient of a bias is summed over the axes that it is broadcast a
 }
 
 TEST_CASE("Gradients under every rule are the slopes of the forward") {
-  const Size s{2, 4, 2, 70, 70, 5, 6};
+  const Size s{2, 2, 1, 70, 70, 5, 6};
   Tensor<std::int32_t, 1> lengths(2);
   lengths.setValues({13, 70});
   const auto blocks = random_mask<2>({5, 7}, 3, 0.4);
