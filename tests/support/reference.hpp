@@ -100,7 +100,7 @@ struct NaiveAttention {
     const auto k = const_view(k_like).template promote<4>();
     const auto v = const_view(v_like).template promote<4>();
     const Index batch = q.size(0), heads = q.size(1), n = q.size(2), m = k.size(2), width = q.size(3);
-    const Index value_width = v.size(3);
+    const Index value_width = v.size(3), q_step = q.strides[3], k_step = k.strides[3], v_step = v.strides[3];
     const double factor = scale ? *scale : 1.0 / std::sqrt(double(width));
     Result r{Tensor<double, 4>(batch, heads, n, value_width), Tensor<double, 3>(batch, heads, n),
              Tensor<double, 4>(batch, heads, n, m)};
@@ -111,13 +111,17 @@ struct NaiveAttention {
       for (Index h = 0; h < heads; ++h)
         for (Index i = 0; i < n; ++i) {
           const Index hk = h * k.size(1) / heads;
+          // Pointers: unoptimised, an index of a tensor costs a dozen calls.
+          const auto* const query = q.at(b, h, i);
+          double* const out = &r.out(b, h, i, 0);
           double top = extra_logit ? extra_logit(b, h) : -kInfinity;
           for (Index j = 0; j < m; ++j) {
             double& x = s[std::size_t(j)];
             x = -kInfinity;
             if (visible && !visible(b, h, i, j)) continue;
             double dot = 0;
-            for (Index d = 0; d < width; ++d) dot += double(q(b, h, i, d)) * double(k(b, hk, j, d));
+            const auto* const key = k.at(b, hk, j);
+            for (Index d = 0; d < width; ++d) dot += double(query[d * q_step]) * double(key[d * k_step]);
             x = score ? score(factor * dot, b, h, i, j) : factor * dot;
             if (x > top || std::isnan(x)) top = x;
           }
@@ -132,7 +136,8 @@ struct NaiveAttention {
             if (x == -kInfinity) continue;
             const double p = std::exp(x - top) / sum;
             r.weights(b, h, i, j) = p;
-            for (Index d = 0; d < value_width; ++d) r.out(b, h, i, d) += p * double(v(b, hk, j, d));
+            const auto* const value = v.at(b, hk, j);
+            for (Index d = 0; d < value_width; ++d) out[d] += p * double(value[d * v_step]);
           }
         }
     return r;
