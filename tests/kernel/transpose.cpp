@@ -146,6 +146,36 @@ void check_finite() {
     }
 }
 
+// Entries have 7 bits, so that every sum is exact.
+template <class T>
+void check_add_to_rows(Index count, Index depth) {
+  CAPTURE(count, depth);
+  constexpr Index w = simd::kLanes<T>, kRows = 2 * kernel::kPanelWidth<T>;
+  const Index stride = (depth + w - 1) / w * w;
+  Noise noise(unsigned(count * 100 + depth));
+  Panel<T> panel(depth);
+  AlignedRow<T> scale(kernel::kPanelWidth<T>), kept(kernel::kPanelWidth<T>), target(kRows * stride);
+  for (Index i = 0; i < kernel::kPanelWidth<T>; ++i) {
+    for (Index d = 0; d < depth; ++d) panel(d, i) = T(noise());
+    scale.data()[i] = T(0.5);
+    kept.data()[i] = T(noise());
+  }
+  for (Index x = 0; x < kRows * stride; ++x) target.data()[x] = T(noise());
+  const std::vector<T> before(target.data(), target.data() + kRows * stride);
+  std::vector<std::int32_t> which;  // every other row, from the last one on
+  for (Index i = 0; i < kernel::kPanelWidth<T>; ++i) which.push_back(std::int32_t(kRows - 1 - 2 * i));
+  kernel::add_panel_to_rows<T>(panel.data(), scale.data(), kept.data(), count, depth, target.data(), stride,
+                               which.data());
+  for (Index row = 0; row < kRows; ++row) {
+    const Index i = (kRows - 1 - row) / 2;
+    const bool named = (kRows - 1 - row) % 2 == 0 && i < count;
+    for (Index d = 0; d < (named ? depth : stride); ++d) {
+      const T old = before[std::size_t(row * stride + d)];
+      REQUIRE(target.data()[row * stride + d] == (named ? old * kept.data()[i] + panel(d, i) * T(0.5) : old));
+    }
+  }
+}
+
 }  // namespace
 
 TEST_CASE("Rows to a panel and back, float") { check_both<float, float>(); }
@@ -175,4 +205,9 @@ TEMPLATE_TEST_CASE("all_finite accepts every finite number", "", float, double) 
     CHECK(kernel::all_finite<T>(data.data(), 35, 2, 35));
   }
   CHECK(kernel::all_finite<T>(static_cast<const T*>(nullptr), 0, 0, 5));
+}
+
+TEMPLATE_TEST_CASE("add_panel_to_rows adds to the rows that are named, and to no other", "", float, double) {
+  for (const Index count : {Index(1), Index(3), Index(simd::kLanes<TestType>), kernel::kPanelWidth<TestType>})
+    for (const Index depth : {1, 7, 17, 64}) check_add_to_rows<TestType>(count, depth);
 }

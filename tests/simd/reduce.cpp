@@ -78,3 +78,15 @@ TEMPLATE_TEST_CASE("transpose of a square", "", float, double) {
     for (int i = 0; i < w; ++i) CHECK(lanes[std::size_t(i)] == T(100 * i + r));
   }
 }
+
+TEMPLATE_TEST_CASE("lane_bits gives bit i for lane i", "", float, double) {
+  using T = TestType;
+  constexpr int w = simd::kLanes<T>;
+  CHECK(simd::lane_bits<T>(simd::Mask<T>(false)) == 0);
+  CHECK(simd::lane_bits<T>(simd::Mask<T>(true)) == (std::uint64_t(1) << w) - 1);
+  for (int lane = 0; lane < w; ++lane) {
+    CAPTURE(lane);
+    const auto x = batch_of<T>([&](int i) { return i == lane ? 1 : 0; });
+    CHECK(simd::lane_bits<T>(x > simd::Batch<T>(T(0))) == std::uint64_t(1) << lane);
+  }
+}
