@@ -208,6 +208,6 @@ TEMPLATE_TEST_CASE("all_finite accepts every finite number", "", float, double) 
 }
 
 TEMPLATE_TEST_CASE("add_panel_to_rows adds to the rows that are named, and to no other", "", float, double) {
-  for (const Index count : {Index(1), Index(3), Index(simd::kLanes<TestType>), kernel::kPanelWidth<TestType>})
+  for (const Index count : {1, 3, simd::kLanes<TestType>, kernel::kPanelWidth<TestType>})
     for (const Index depth : {1, 7, 17, 64}) check_add_to_rows<TestType>(count, depth);
 }

@@ -113,7 +113,7 @@ struct NaiveAttention {
           const Index hk = h * k.size(1) / heads;
           // Pointers: unoptimised, an index of a tensor costs a dozen calls.
           const auto* const query = q.at(b, h, i);
-          double* const out = &r.out(b, h, i, 0);
+          double* const out = r.out.data() + ((b * heads + h) * n + i) * value_width;
           double top = extra_logit ? extra_logit(b, h) : -kInfinity;
           for (Index j = 0; j < m; ++j) {
             double& x = s[std::size_t(j)];
